@@ -1,0 +1,452 @@
+#!/usr/bin/env python3
+"""Make dist/kache: one file that is a shell script, the program and a zip, the same bytes every time.
+
+Owns what goes into the file and where. launcher/ is what runs in it, launcher/compiler.py what code becomes.
+Downloads go through pip, against the hashes of requirements/bundle.lock, into build/, once.
+
+    file    = header natives regions boot slow zip
+    header  = launcher/header.sh with launcher/stub.py in it, padded to HEADER_SIZE
+    natives = extension modules and what they need beside them, each zlib-compressed
+    regions = for each known interpreter the program's code; launcher/compiler.py has the layout
+    boot, slow = source text, for an interpreter that is not known
+    zip     = an ordinary archive: __main__.py, all sources, boto3 and what it needs, licences
+"""
+
+import argparse
+import concurrent.futures
+import contextlib
+import fcntl
+import glob
+import hashlib
+import json
+import marshal
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from requirements.wheels import Pin, Problem, pins_for, wheels
+
+ROOT = Path(__file__).resolve().parent
+BUILD = ROOT / "build"  # where wheels.py keeps the wheels as well
+HEADER_SIZE = 4096
+MINORS = range(9, 15)  # of the Python versions that the lock is made for
+# package -> (the name its extension module is imported by, its path in the wheel as far as the suffix)
+NATIVE = {"blake3": ("blake3", "blake3/blake3"), "zstandard": ("zstandard.backend_c", "zstandard/backend_c")}
+VENDORED = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
+# Services whose descriptions botocore keeps: S3, and those through which one signs in.
+SERVICES = ("s3", "sts", "sso", "sso-oidc", "signin")
+ENDPOINTS = ("s3", "sts", "portal.sso", "oidc", "signin")  # the same as endpoints.json calls them
+PLATFORMS = {
+    "manylinux-x86_64": ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64"),
+    "manylinux-aarch64": ("manylinux2014_aarch64", "manylinux_2_17_aarch64", "manylinux_2_28_aarch64"),
+    "musllinux-x86_64": ("musllinux_1_1_x86_64", "musllinux_1_2_x86_64"),
+    "musllinux-aarch64": ("musllinux_1_1_aarch64", "musllinux_1_2_aarch64"),
+    "macos-x86_64": ("macosx_11_0_x86_64",),
+    "macos-arm64": ("macosx_11_0_arm64",),
+}
+LICENCE = re.compile(r"\.dist-info/(licenses/|LICEN[CS]E|NOTICE)")
+HERE = "here"  # stands for the platform that the builder runs on
+
+
+class Interpreter(NamedTuple):
+    """A CPython that compiles the program for its version."""
+
+    minor: int
+    version: str
+    magic: str
+    executable: str
+
+
+class NativeFile(NamedTuple):
+    """A file of a native module, as it is unpacked, and its compressed bytes."""
+
+    path: str
+    packed: bytes
+    size: int
+
+
+class Native(NamedTuple):
+    """An extension module for one kind of interpreter; its own file is the last."""
+
+    module: str
+    tag: str
+    directory: str
+    files: Tuple[NativeFile, ...]
+
+
+# Native modules
+
+
+def without_sections(data: bytes) -> bytes:
+    """A 64-bit little-endian ELF library without what the loader does not read: symbols for debuggers, section table.
+
+    Everything it does read lies in segments, so the file may end with the last of these (elf(5)).
+    """
+    if data[:6] != b"\x7fELF\x02\x01":
+        return data
+    (headers,) = struct.unpack_from("<Q", data, 0x20)
+    size, count = struct.unpack_from("<HH", data, 0x36)
+    end = headers + size * count
+    for index in range(count):
+        offset, _, _, length = struct.unpack_from("<QQQQ", data, headers + size * index + 8)
+        end = max(end, offset + length)
+    kept = bytearray(data[:end])
+    struct.pack_into("<Q", kept, 0x28, 0)
+    struct.pack_into("<HHH", kept, 0x3A, 0, 0, 0)
+    return bytes(kept)
+
+
+def tags(file: str, platform: str, machine: str) -> List[str]:
+    """The keys of boot.py's native_tags() under which ``file`` of a wheel for ``platform`` is found."""
+    suffix = file[file.index(".cpython-") :]
+    if suffix.endswith("darwin.so"):
+        return [suffix + arch for arch in (("arm64", "x86_64") if machine == "universal2" else (machine,))]
+    if platform.startswith("musllinux"):
+        return [suffix.replace("linux-gnu", "linux-musl"), suffix.replace("linux-musl", "linux-gnu") + "musl"]
+    return [suffix]
+
+
+def packed(data: bytes) -> bytes:
+    """zlib, kept in build/: the same library is packed once."""
+    kept = BUILD / "packed" / hashlib.sha256(data).hexdigest()
+    if not kept.exists():
+        write(kept, zlib.compress(data, 9))
+    return kept.read_bytes()
+
+
+def natives_of(wheel: Path) -> Iterator[Native]:
+    """The extension module that kache uses of a wheel, with the libraries beside it."""
+    package, _, _, _, platform = wheel.stem.split("-")
+    module, start = NATIVE[package]
+    machine = next(arch for arch in ("x86_64", "aarch64", "arm64", "universal2") if platform.endswith(arch))
+    with zipfile.ZipFile(wheel) as archive:
+        own = [name for name in archive.namelist() if name.startswith(start + ".cpython-")]
+        beside = sorted(name for name in archive.namelist() if re.match(r"\w+\.libs/.", name))
+        if len(own) != 1:
+            raise Problem(f"{wheel.name}: no single {module}")
+        contents = [(name, without_sections(archive.read(name))) for name in (*beside, own[0])]
+    digest = hashlib.sha256(b"".join(data for _, data in contents)).hexdigest()[:16]
+    files = tuple(NativeFile(name, packed(data), len(data)) for name, data in contents)
+    for tag in tags(own[0], platform, machine):
+        yield Native(module, tag, digest, files)
+
+
+def native_wheels(minors: Sequence[int], platforms: Sequence[str]) -> List[Path]:
+    """The wheels of blake3 and zstandard for every combination."""
+    found: List[Path] = []
+    for minor in minors:
+        for platform in platforms:
+            options = ["--python-version", f"3.{minor}", "--implementation", "cp"]
+            if platform != HERE:
+                options += [word for tag in PLATFORMS[platform] for word in ("--platform", tag)]
+            found += wheels(pins_for(tuple(NATIVE), minor), options, f"{platform}-3.{minor}")
+    return found
+
+
+# Python code that is carried along
+
+
+def wanted_of_wheel(name: str) -> bool:
+    """Whether a file of a vendored wheel goes into the archive."""
+    if LICENCE.search(name):
+        return True
+    if ".dist-info/" in name or name.endswith((".pyi", "py.typed", ".tar.gz", "examples-1.json", "/")):
+        return False
+    described = re.match(r"(?:botocore|boto3)/(?:data/([^/]+)/|examples/)", name)
+    return described is None or described[1] in SERVICES
+
+
+def trimmed(name: str, data: bytes) -> bytes:
+    """A file of a vendored wheel as it goes into the archive."""
+    if name != "botocore/data/endpoints.json":
+        return data
+    endpoints = json.loads(data)
+    for partition in endpoints["partitions"]:
+        partition["services"] = {key: value for key, value in partition["services"].items() if key in ENDPOINTS}
+    return json.dumps(endpoints, separators=(",", ":"), sort_keys=True).encode()
+
+
+def vendored(minors: Sequence[int]) -> Dict[str, bytes]:
+    """boto3 and what it needs: {path in the archive: content}, a folder for each set of versions.
+
+    A folder is named for the oldest Python it is meant for, and for its content.
+    """
+    groups: Dict[Tuple[Pin, ...], List[int]] = {}
+    for minor in MINORS:
+        groups.setdefault(tuple(pins_for(VENDORED, minor)), []).append(minor)
+    files: Dict[str, bytes] = {}
+    for pins, meant in groups.items():
+        if not set(meant) & set(minors):
+            continue
+        options = ["--python-version", f"3.{meant[0]}", "--implementation", "py", "--abi", "none", "--platform", "any"]
+        group: Dict[str, bytes] = {}
+        for wheel in wheels(pins, options, f"pure-3.{meant[0]}"):
+            with zipfile.ZipFile(wheel) as archive:
+                names = filter(wanted_of_wheel, archive.namelist())
+                group.update((name, trimmed(name, archive.read(name))) for name in names)
+        digest = hashlib.sha256(repr(sorted(group.items())).encode()).hexdigest()[:16]
+        files.update((f"vendor/3.{meant[0]}-{digest}/{name}", data) for name, data in group.items())
+    return files
+
+
+def tomli() -> Dict[str, bytes]:
+    """The sources of tomli, for Python 3.9 and 3.10."""
+    options = ["--python-version", "3.9", "--implementation", "py", "--abi", "none", "--platform", "any"]
+    (wheel,) = wheels(pins_for(["tomli"], 9), options, "tomli")
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if re.fullmatch(r"tomli/\w+\.py", name) or "/licenses/" in name]
+        return {name: archive.read(name) for name in names}
+
+
+def licences(native_wheels: Iterable[Path]) -> Dict[str, bytes]:
+    """The licence texts of the native modules."""
+    files: Dict[str, bytes] = {}
+    for wheel in native_wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [name for name in archive.namelist() if LICENCE.search(name)]
+            files.update((f"licences/{name}", archive.read(name)) for name in names)
+    return files
+
+
+def own_sources() -> Dict[str, bytes]:
+    """The program: {path in the archive: content}."""
+    paths = [ROOT / "kache.py", *sorted((ROOT / "kachelib").glob("*.py"))]
+    return {str(path.relative_to(ROOT)): path.read_bytes() for path in paths}
+
+
+def module_name(path: str) -> str:
+    return path[: -len(".py")].replace("/", ".").replace(".__init__", "")
+
+
+# Interpreters
+
+ASK = (
+    "import sys, _frozen_importlib_external as e\n"
+    "print(sys.implementation.name, sys.version_info[1], sys.version.split()[0], e.MAGIC_NUMBER.hex(), end=' ')\n"
+    "print(sys.executable)\n"
+)
+
+
+def ask(executable: str) -> Optional[Interpreter]:
+    """What an interpreter is; None for one that does not run or is of no use."""
+    try:
+        run = subprocess.run(
+            [executable, "-I", "-S", "-c", ASK], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    parts = run.stdout.rstrip("\n").split(" ", 4)
+    if run.returncode or len(parts) != 5 or parts[0] != "cpython" or int(parts[1]) not in MINORS:
+        return None
+    return Interpreter(int(parts[1]), parts[2], parts[3], parts[4])
+
+
+def interpreters(named: Sequence[str], only: bool) -> List[Interpreter]:
+    """One CPython for each version: those named, else the newest release of it that is found.
+
+    Raises Problem where a named one is of no use.
+    """
+    candidates = list(named) or [sys.executable]
+    if not only:
+        names = [f"python3.{minor}" for minor in MINORS] + ["python3"]
+        candidates += [sys.executable, *filter(None, map(shutil.which, names))]
+        root = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
+        candidates += sorted(glob.glob(os.path.join(glob.escape(root), "versions/3.*/bin/python3")))
+    candidates = list(dict.fromkeys(candidates))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        answers = dict(zip(candidates, pool.map(ask, candidates)))
+    for candidate in named:
+        if answers[candidate] is None:
+            raise Problem(f"--python {candidate}: no CPython from 3.{MINORS[0]} to 3.{MINORS[-1]}")
+    found = {answer for answer in answers.values() if answer}
+    first = [answers[candidate] for candidate in named]
+    chosen: Dict[int, Interpreter] = {}
+    for answer in sorted(found, key=lambda a: (a not in first, [-int(n) for n in re.findall(r"\d+", a.version)], a)):
+        chosen.setdefault(answer.minor, answer)
+    return [chosen[minor] for minor in sorted(chosen)]
+
+
+def compiled(interpreter: Interpreter, request: bytes) -> Tuple[bytes, int]:
+    """(region, length of its blob) as compiler.py makes it; kept in build/ until sources or interpreter change."""
+    compiler = ROOT / "launcher" / "compiler.py"
+    identity = repr((interpreter, os.stat(interpreter.executable).st_mtime_ns)).encode()
+    name = hashlib.sha256(b"\0".join((identity, compiler.read_bytes(), request))).hexdigest()
+    kept = BUILD / "regions" / name
+    if not kept.exists():
+        run = subprocess.run(
+            # Not -I: that would also ignore the seed, on which the order of a frozen set depends.
+            [interpreter.executable, "-S", "-s", "-B", str(compiler)],
+            input=request,
+            capture_output=True,
+            env={"PYTHONHASHSEED": "0"},
+            check=False,
+        )
+        if run.returncode:
+            raise Problem(f"{interpreter.executable}: {run.stderr.decode().strip().splitlines()[-1:]}")
+        write(kept, run.stdout)
+    os.utime(kept)
+    region, blob_length = marshal.loads(kept.read_bytes())
+    return region, blob_length
+
+
+# The file
+
+
+class Layout:
+    """The file as it grows; offsets are from its start."""
+
+    def __init__(self) -> None:
+        self.parts: List[bytes] = []
+        self.size = HEADER_SIZE
+        self.known: Dict[bytes, int] = {}
+
+    def add(self, data: bytes) -> int:
+        """Append, but bytes that are there already only once; returns the offset."""
+        if data not in self.known:
+            self.known[data] = self.size
+            self.parts.append(data)
+            self.size += len(data)
+        return self.known[data]
+
+
+def native_table(natives: Iterable[Native], layout: Layout) -> Dict[Tuple[str, str], object]:
+    """What boot.py calls natives, with the files laid down."""
+    return {
+        (native.module, native.tag): (
+            native.directory,
+            native.files[-1].path,
+            tuple((file.path, layout.add(file.packed), len(file.packed), file.size) for file in native.files),
+        )
+        for native in natives
+    }
+
+
+def zip_bytes(files: Dict[str, bytes], offset: int) -> bytes:
+    """An archive that begins ``offset`` bytes into the file."""
+    path = BUILD / f"zip-{os.getpid()}"
+    try:
+        with path.open("w+b") as stream:
+            stream.truncate(offset)
+            stream.seek(offset)
+            with zipfile.ZipFile(stream, "w") as archive:
+                for name in sorted(files):
+                    info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+                    info.create_system = 3
+                    info.external_attr = 0o100644 << 16
+                    info.compress_type = zipfile.ZIP_DEFLATED
+                    archive.writestr(info, files[name], compresslevel=9)
+            stream.seek(offset)
+            return stream.read()
+    finally:
+        path.unlink()
+
+
+def filled(name: str, **values: object) -> str:
+    """A text of launcher/ with values for the names that it sets at its top."""
+    text = (ROOT / "launcher" / name).read_text()
+    for key, value in values.items():
+        before, found, after = re.split(rf"(?m)^({key} = ).*$", text, maxsplit=1)
+        text = f"{before}{found}{value!r}{after}"
+    return text
+
+
+def header(stub: str) -> bytes:
+    if "'" in stub:
+        raise Problem("launcher/stub.py holds a single quote; it stands between two in the shell script")
+    text = (ROOT / "launcher" / "header.sh").read_text().replace("@STUB@", stub).encode()
+    if len(text) > HEADER_SIZE:
+        raise Problem(f"the header has {len(text)} bytes, {HEADER_SIZE} are kept for it")
+    return text.ljust(HEADER_SIZE, b"\n")
+
+
+def assemble(found: Sequence[Interpreter], minors: Sequence[int], platforms: Sequence[str]) -> bytes:
+    """All bytes of dist/kache."""
+    own = own_sources()
+    carried = tomli() if min(minors) < 11 else {}
+    natives = native_wheels(minors, platforms)
+    archive = {**own, **carried, **vendored(minors), **licences(natives)}
+    archive.update((f"launcher/{name}", (ROOT / "launcher" / name).read_bytes()) for name in ("boot.py", "compiler.py"))
+    layout = Layout()
+    table = native_table(sorted(native for wheel in natives for native in natives_of(wheel)), layout)
+    build = hashlib.sha256(repr((sorted(archive.items()), table)).encode()).hexdigest()[:16]
+    sources = {
+        module_name(path): (data, path, path.endswith("/__init__.py"))
+        for path, data in sorted({**own, **carried}.items())
+        if path.endswith(".py")
+    }
+    archive["launcher/sources"] = marshal.dumps({name: source[1:] for name, source in sources.items()}, 2)
+    boot = (ROOT / "launcher" / "boot.py").read_bytes()
+
+    def region(interpreter: Interpreter) -> Tuple[bytes, int]:
+        mine = {name: source for name, source in sources.items() if interpreter.minor < 11 or source[1] in own}
+        its_natives = {key: value for key, value in table.items() if f".cpython-3{interpreter.minor}-" in key[1]}
+        return compiled(interpreter, marshal.dumps((boot, mine, its_natives, build), 2))
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        regions = list(pool.map(region, found))
+    blobs = {interpreter.magic: (layout.add(data), length) for interpreter, (data, length) in zip(found, regions)}
+    version = re.search(r'(?m)^VERSION = "(.+)"', own["kachelib/__init__.py"].decode())
+    where = (layout.add(boot), len(boot))
+    slow = filled("slow.py", NATIVES=table, BUILD=build, BOOT=where, VERSION=version and version[1]).encode()
+    stub = filled("stub.py", BLOBS=blobs, SLOW=(layout.add(slow), len(slow))).replace("'", '"')
+    archive["__main__.py"] = filled("main.py", STUB=stub).encode()
+    return header(stub) + b"".join(layout.parts) + zip_bytes(archive, layout.size)
+
+
+def forget_old(directory: Path) -> None:
+    """Remove what no build has asked for in three days."""
+    for path in directory.glob("*"):
+        if path.stat().st_mtime < time.time() - 3 * 86400:
+            path.unlink()
+
+
+def write(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Whole or not at all, whatever the umask."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(data)
+    temporary.chmod(mode)
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """One builder at a time in build/."""
+    BUILD.mkdir(exist_ok=True)
+    with (BUILD / "builder.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    parser = argparse.ArgumentParser(description="Make dist/kache.")
+    parser.add_argument("--python", action="append", default=[], metavar="PATH", help="a CPython to compile for, too")
+    parser.add_argument("--only", action="store_true", help="for those named alone; where none is, for the running one")
+    parser.add_argument("--all-platforms", action="store_true", help="native modules for every platform and version")
+    parser.add_argument("--output", type=Path, default=ROOT / "dist" / "kache", metavar="FILE")
+    options = parser.parse_args(arguments)
+    try:
+        with alone():
+            found = interpreters(options.python, options.only)
+            minors = list(MINORS) if options.all_platforms else [one.minor for one in found]
+            data = assemble(found, minors, tuple(PLATFORMS) if options.all_platforms else (HERE,))
+            write(options.output, data, 0o755)
+            forget_old(BUILD / "regions")
+    except Problem as problem:
+        print(f"build_zipapp: {problem}", file=sys.stderr)
+        return 1
+    versions = ", ".join(one.version for one in found)
+    print(f"{options.output}: {len(data):,} bytes, for Python {versions}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

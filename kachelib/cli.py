@@ -1,0 +1,162 @@
+"""The command table: which module answers which command, and what ends a command.
+
+Owns the names, the one-line summaries, the exit codes and what happens to an
+error. Imports a command's module only when it is called.
+"""
+
+import importlib
+import os
+import signal
+import sys
+from typing import Callable, Dict, List, NamedTuple
+
+from kachelib import VERSION
+from kachelib.outcome import KacheError, UsageError
+
+
+class Command(NamedTuple):
+    """Where a command lives: ``kachelib.<module>.<function>(argv) -> exit code``."""
+
+    module: str
+    function: str
+    summary: str
+
+
+COMMANDS: Dict[str, Command] = {
+    "list": Command("listing", "run", "list what is cached, or show one crate in detail"),
+    "stats": Command("report", "run_stats", "the store and the hit rate on one screen"),
+    "report": Command("report", "run_report", "what happened to every compile: text or JSON"),
+    "why-miss": Command("why", "run", "why a crate was compiled: which input changed"),
+    "gc": Command("evict", "run_gc", "remove what was not used for long"),
+    "purge": Command("purge", "run", "remove everything, or one crate"),
+    "doctor": Command("doctor", "run", "check this machine, the setup and the store"),
+    "init": Command("setup", "run", "make kache Cargo's compiler wrapper, or undo that"),
+    "bench": Command("bench_command", "run", "build a project without cache, cold and warm, and compare"),
+    "config": Command("config_show", "run", "show every setting and where it comes from"),
+}
+
+EXIT_CODES = """\
+exit codes:
+  0    done; nothing wrong
+  1    something failed, or a check found a problem
+  2    the command line or the configuration is wrong
+  130  stopped with Ctrl-C
+"""
+
+INTERRUPTED = 130
+
+
+def main(argv: List[str]) -> int:
+    """Run the command that ``argv`` (without the program's name) asks for; returns the exit code."""
+    _prepare_streams()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        # The file's start lets Ctrl-C end it; a command says goodbye.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code = _dispatch(argv)
+        sys.stdout.flush()
+        return code
+    except KacheError as error:
+        _traceback()
+        print(f"kache: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        _silence_output()
+        return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit as end:
+        # argparse ends --help this way
+        return end.code if isinstance(end.code, int) else 0
+    except ImportError as error:
+        _traceback()
+        print(f"kache: this Python lacks a module: {error}; name another with KACHE_PYTHON", file=sys.stderr)
+        return 1
+    except OSError as error:
+        _traceback()
+        print(f"kache: {_describe(error)}", file=sys.stderr)
+        return 1
+
+
+def help_text() -> str:
+    """What ``kache --help`` prints."""
+    lines = [
+        "kache: a compile cache for Rust that ships as one file",
+        "",
+        "usage: kache COMMAND [OPTIONS]",
+        "       RUSTC_WRAPPER=kache cargo build",
+        "",
+        "commands:",
+    ]
+    room = max(len(name) for name in COMMANDS) + 2
+    lines += [f"  {name.ljust(room)}{command.summary}" for name, command in COMMANDS.items()]
+    lines += ["", "options:", "  -h, --help     this text; 'kache COMMAND --help' tells more"]
+    lines += ["  -V, --version  the version", "", EXIT_CODES]
+    return "\n".join(lines)
+
+
+def _dispatch(argv: List[str]) -> int:
+    name = argv[0] if argv else "help"
+    if name in ("help", "-h", "--help"):
+        if len(argv) > 1 and argv[1] in COMMANDS:
+            return _call(argv[1], ["--help"])
+        sys.stdout.write(help_text())
+        return 0
+    if name in ("-V", "--version", "version"):
+        print("kache " + VERSION)
+        return 0
+    if name not in COMMANDS:
+        raise UsageError(_unknown(name))
+    return _call(name, argv[1:])
+
+
+def _call(name: str, arguments: List[str]) -> int:
+    command = COMMANDS[name]
+    module = importlib.import_module("kachelib." + command.module)
+    function: Callable[[List[str]], int] = getattr(module, command.function)
+    return function(arguments)
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, COMMANDS, 1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"there is no command '{name}'; {hint}'kache --help' lists all"
+
+
+def _prepare_streams() -> None:
+    # A path that is not UTF-8 must not end a command; what cannot be encoded
+    # is shown escaped.
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _silence_output() -> None:
+    # The reader is gone; the interpreter would complain when it flushes.
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def _describe(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}; 'kache doctor' looks for the cause"
+
+
+def _traceback() -> None:
+    """Show where an error came from, to those who asked for it with KACHE_LOG."""
+    try:
+        from kachelib import config, log
+
+        said = log.Filter(config.load(config.environment(), ()).log, "kache=warn")
+        wanted = said.level(log.TARGET) >= log.DEBUG
+    except Exception:
+        # What failed may be one of these modules; the traceback is then all there is.
+        wanted = True
+    if wanted:
+        import traceback
+
+        traceback.print_exc()

@@ -1,0 +1,121 @@
+"""``kache config --show``: every setting, its value and where that comes from.
+
+Owns the look of settings as text and JSON, and what of them is a secret.
+"""
+
+import json as json_module
+from typing import TYPE_CHECKING, Any, Dict, List, Union
+
+from kachelib import config, console
+from kachelib.settings import SECONDS, SETTINGS, SIZE, Setting, Settings
+
+if TYPE_CHECKING:
+    from kachelib.settings import Value
+
+MASK = "***"
+
+_UNITS = ("PiB", "TiB", "GiB", "MiB", "KiB", "PB", "TB", "GB", "MB", "KB")
+
+
+def run(arguments: List[str]) -> int:
+    """``kache config [--show] [--json]``; 2 when something is wrong with the settings."""
+    parser = console.Parser(
+        "config",
+        "Show every setting, its value and where that comes from.",
+        "The configuration is TOML: the file that KACHE_CONFIG names, else the nearest .kache.toml upwards,\n"
+        "else ~/.config/kache/config.toml. Environment variables win over it.",
+    )
+    parser.add_argument("--show", action="store_true", help="print the settings (there is nothing else yet)")
+    parser.add_json()
+    options = parser.parse_args(arguments)
+    settings = config.load(config.environment(), (console.current_directory(),))
+    print(show(settings, options.json))
+    return 2 if settings.problems else 0
+
+
+def show(settings: Settings, json: bool) -> str:
+    """All settings as a table, or as one JSON document, with what is wrong at the end; secrets are masked."""
+    if json:
+        return json_module.dumps(_document(settings), indent=2)
+    lines = ["configuration file: " + (settings.file or "none"), ""]
+    rows = [[row.key or row.env, text_of(row, settings), config.origin(settings, row.name)] for row in SETTINGS]
+    lines += console.table(("setting", "~value", "~from"), rows, columns=0)
+    lines += [f"\nproblem: {text}" for text in settings.problems]
+    lines += [f"\nwarning: {text}" for text in settings.warnings]
+    return "\n".join(lines)
+
+
+def text_of(row: Setting, settings: Settings) -> str:
+    """The value as a person would write it; "-" where there is none."""
+    value = shown(row, settings)
+    if value in ("", []):
+        return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return json_module.dumps(value, ensure_ascii=False)
+    if row.kind == SIZE:
+        return size_text(int(value))
+    if row.kind == SECONDS:
+        return f"{value}s"
+    return str(value)
+
+
+def shown(row: Setting, settings: Settings) -> Union[str, int, bool, List[str]]:
+    """The value as JSON may show it: no secret, nothing that is not Unicode."""
+    value: "Value" = getattr(settings, row.name)
+    if isinstance(value, tuple):
+        return [_printable(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if row.secret:
+        return MASK if value else ""
+    return _printable(mask_url(value) if row.name == "remote_endpoint" else value)
+
+
+def mask_url(url: str) -> str:
+    """``url`` without user, password, query and fragment, each of which may hold a secret."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or not scheme.isalnum():
+        scheme, separator, rest = "", "", url
+    # A password that is not encoded may hold any of "/?#": hide too much rather than too little.
+    _, at, place = rest.rpartition("@")
+    if at:
+        rest = MASK + "@" + place
+    for mark in "?#":
+        head, found, _ = rest.partition(mark)
+        rest = head + (mark + MASK if found else "")
+    return scheme + separator + rest
+
+
+def size_text(size: int) -> str:
+    """``size`` in the largest unit that says it exactly: "50GiB", "10GB", "1023B"."""
+    candidates = [(size // _unit(name), name) for name in _UNITS if size and size % _unit(name) == 0]
+    number, unit = min(candidates, default=(size, "B"))
+    return f"{number}{unit}"
+
+
+def _unit(name: str) -> int:
+    return config.parse_size("1" + name)
+
+
+def _document(settings: Settings) -> Dict[str, Any]:
+    return {
+        "schema_version": console.JSON_VERSION,
+        "file": _printable(settings.file),
+        "settings": {
+            row.name: {
+                "value": shown(row, settings),
+                "origin": _printable(config.origin(settings, row.name)),
+                "key": row.key,
+                "env": row.env,
+            }
+            for row in SETTINGS
+        },
+        "problems": [_printable(text) for text in settings.problems],
+        "warnings": [_printable(text) for text in settings.warnings],
+    }
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

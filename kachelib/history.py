@@ -1,0 +1,110 @@
+"""The history: what the event log and the log of gc runs tell.
+
+Owns reading events.jsonl with the file that was rotated away, and gc.jsonl,
+reading and writing. Knows the fields' names and nothing of what a report makes
+of them.
+
+Grammar of gc.jsonl (version 1): a line is one JSON object with "schema_version",
+"end_time" (seconds since the epoch) and the fields of a gc's outcome.
+"""
+
+import json
+import os
+import time
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set
+
+from kachelib import events
+from kachelib.outcome import RESULTS
+
+GC_FILE = "gc.jsonl"
+GC_VERSION = 1
+
+# About a thousand runs; then the older half goes.
+GC_BYTES = 256 * 1024
+
+Event = Dict[str, Any]
+
+
+class History(NamedTuple):
+    """events: oldest first. broken: lines that were cut by a crash, or say nothing that is known."""
+
+    events: List[Event]
+    broken: int
+
+
+def read(cache_dir: str, since: float = 0.0) -> History:
+    """All events that ended at ``since`` (seconds since the epoch) or later."""
+    found: List[Event] = []
+    broken = 0
+    for name in (events.OLD_NAME, events.FILE_NAME):
+        for line in _lines(cache_dir + "/" + name):
+            event = _parse(line)
+            if event is None:
+                broken += 1
+            elif event["end_time"] >= since:
+                found.append(event)
+    found.sort(key=lambda event: float(event["end_time"]))
+    return History(found, broken)
+
+
+def roots(cache_dir: str) -> Set[str]:
+    """The directories of workspaces and packages that were built."""
+    return {str(event["root"]) for event in read(cache_dir).events if event.get("root")}
+
+
+def record_gc(cache_dir: str, fields: Dict[str, Any]) -> None:
+    """Note a gc run. A store that cannot be written loses the line."""
+    path = cache_dir + "/" + GC_FILE
+    line = json.dumps({"schema_version": GC_VERSION, "end_time": time.time(), **fields}) + "\n"
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(line)
+            size = file.tell()
+        if size > GC_BYTES:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                kept = file.readlines()
+            temporary = path + ".tmp"
+            with open(temporary, "w", encoding="utf-8") as file:
+                file.writelines(kept[len(kept) // 2 :])
+            os.replace(temporary, path)
+    except OSError:
+        pass
+
+
+def gc_runs(cache_dir: str, since: float = 0.0) -> List[Dict[str, Any]]:
+    """The gc runs that ended at ``since`` or later, oldest first."""
+    found = []
+    for line in _lines(cache_dir + "/" + GC_FILE):
+        try:
+            run = json.loads(line)
+            if run["schema_version"] == GC_VERSION and float(run["end_time"]) >= since:
+                found.append(run)
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def number(event: Event, field: str) -> float:
+    """A numeric field of an event; 0 where it is missing or is no number."""
+    value = event.get(field, 0)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+
+
+def _parse(line: bytes) -> Optional[Event]:
+    try:
+        event = json.loads(line)
+        if event["result"] in RESULTS and isinstance(event["end_time"], (int, float)):
+            return dict(event)
+    except (ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                if line.strip():
+                    yield line
+    except OSError:
+        return

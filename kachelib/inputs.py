@@ -1,0 +1,271 @@
+"""What a compile read, and whether it is all still so here.
+
+Owns the comparison of a candidate's recorded inputs with the files, variables
+and package of this invocation. Knows nothing of compilers; reads, never
+writes but memos.
+"""
+
+import posix
+import time
+
+from blake3 import blake3
+
+from kachelib import memo, replay
+from kachelib.entry import ABSENT, FILE, SOURCE
+from kachelib.key import digest_bytes
+from kachelib.roots import exists
+from kachelib.store import digest_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List, Optional, Set, Tuple
+
+    from kachelib.action import Action
+    from kachelib.entry import Candidate, Input
+    from kachelib.store import Store
+
+# A package with more than this is described by names and sizes: reading it
+# all would cost more than the compile.
+MOST_FILES = 5_000
+MOST_BYTES = 256 * 1024 * 1024
+
+# Never part of a package, wherever they lie in it.
+VERSION_CONTROL = frozenset((".git", ".hg", ".svn", ".jj"))
+
+DIRECTORY, REGULAR = 0o040000, 0o100000
+FILE_TYPE = 0o170000
+
+
+def difference(candidate: "Candidate", action: "Action", fingerprint: str, store: "Store") -> str:
+    """The first recorded input that is not as it was, in words; "" when all are: then the candidate is a hit."""
+    for name, value in candidate.bindings:
+        if action.roots.by_name.get(name) != value:
+            return "the outputs name %s %s" % (name, value)
+    if not replay.suits(candidate.layout, action.plan):
+        return "the diagnostics are laid out for another width"
+    for dep in candidate.env_deps:
+        current = action.environ.get(dep.name)
+        if dep.state == "-":
+            same = current is None
+        elif dep.state == "~":
+            same = current is not None and action.roots.normalise(current) == dep.value
+        else:
+            same = current == dep.value
+        if not same:
+            return "environment variable %s differs" % dep.name
+    if candidate.fingerprint != fingerprint:
+        return "a file of the package differs"
+    for path in candidate.needs:
+        if not exists(path):
+            return "%s does not exist" % path
+    return _changed_file(candidate, action, store)
+
+
+def _changed_file(candidate: "Candidate", action: "Action", store: "Store") -> str:
+    """The first recorded file with other content; remembers the state of all when none has."""
+    paths = []
+    present = []
+    for item in candidate.inputs:
+        path = action.roots.localise(item.path)
+        if not path:
+            return "%s is not known here" % item.path
+        if item.kind != ABSENT:
+            paths.append(path)
+            present.append(item)
+        elif exists(path):
+            return "%s appeared" % item.path
+    states = _states(paths)
+    if states is None:
+        return _missing(paths)
+    rivals: "List[str]" = []
+    if not action.roots.immutable:
+        rivals = [_rival(path) for item, path in zip(present, paths) if item.kind == SOURCE]
+    for rival in rivals:
+        if rival and exists(rival):
+            return "%s stands beside a module of the same name" % action.roots.normalise(rival)
+    body = blake3(b"\n".join([memo.identity(state) for state in states])).digest()
+    place = "\n".join([candidate.cache_key, action.cwd, *paths])
+    memo_path = memo.path_of(store.memo_dir(), "inputs", place)
+    if memo.read(memo_path) == body:
+        return ""
+    now = time.time_ns()
+    for item, path, state in zip(present, paths, states):
+        if not _same_content(item, path, state, store):
+            return "%s differs" % item.path
+    if store.writable and not memo.is_racy(states, now):
+        memo.write(memo_path, body)
+    return ""
+
+
+def _states(paths: "List[str]") -> "Optional[List[posix.stat_result]]":
+    """The metadata of all files; None when one is missing."""
+    try:
+        return [posix.stat(path) for path in paths]
+    except OSError:
+        return None
+
+
+def _missing(paths: "List[str]") -> str:
+    for path in paths:
+        if not exists(path):
+            return "%s does not exist" % path
+    return "a file does not exist"
+
+
+def _same_content(item: "Input", path: str, state: posix.stat_result, store: "Store") -> bool:
+    if item.kind == FILE and state.st_nlink > 1 and memo.is_blob(state, item.digest, store):
+        return True
+    try:
+        return memo.file_digest(path, store) == item.digest
+    except OSError:
+        return False
+
+
+def _rival(path: str) -> str:
+    """``foo/mod.rs`` for ``foo.rs``, and the other way round: both together are an error that no dep-info can tell."""
+    if path.endswith("/mod.rs"):
+        return path[:-7] + ".rs"
+    return path[:-3] + "/mod.rs" if path.endswith(".rs") else ""
+
+
+class _Package:
+    """The files below one directory.
+
+    Unless whole: without target directories, version control and nested
+    packages; the root's *.md and LICENSE* count only where a compile read
+    them, and then they are inputs.
+    """
+
+    __slots__ = ("bytes", "files", "seen", "target", "whole")
+
+    def __init__(self, target: str, whole: bool = False) -> None:
+        self.files: "List[_File]" = []
+        self.bytes = 0
+        self.target = target
+        self.whole = whole
+        self.seen: "Set[Tuple[int, int]]" = set()
+
+
+class _File:
+    __slots__ = ("name", "path", "state")
+
+    def __init__(self, name: str, path: str, state: posix.stat_result) -> None:
+        self.name = name
+        self.path = path
+        self.state = state
+
+
+def package_fingerprint(action: "Action", store: "Store") -> str:
+    """The fingerprint of what a proc macro may look at: 64 hex digits; "" for a unit that carries none.
+
+    The package, where its sources may change, and what its build script left
+    in OUT_DIR: names of all files, content of those that are no Rust sources.
+    Raises OSError.
+    """
+    found = []
+    if action.fingerprinted:
+        found.append("package " + _tree(_Package(action.roots.by_name.get("target", "")), action.manifest_dir(), store))
+    if action.generated:
+        found.append("generated " + _tree(_Package("", whole=True), action.generated, store))
+    return digest_bytes(" ".join(found).encode()) if found else ""
+
+
+def _tree(package: _Package, root: str, store: "Store") -> str:
+    """The fingerprint of one directory, from a memo where nothing in it changed."""
+    _collect(package, root, "")
+    package.files.sort(key=lambda file: file.name)
+    states = b"\n".join(
+        [file.name.encode("utf-8", "surrogateescape") + b" " + memo.identity(file.state) for file in package.files]
+    )
+    body = blake3(states).digest()
+    memo_path = memo.path_of(store.memo_dir(), "package", root)
+    known = memo.read(memo_path)
+    if known is not None and known[:32] == body:
+        return known[32:].decode()
+    now = time.time_ns()
+    fingerprint = _describe(package)
+    if store.writable and not memo.is_racy([file.state for file in package.files], now):
+        memo.write(memo_path, body + fingerprint.encode())
+    return fingerprint
+
+
+def is_large(manifest_dir: str, target: str) -> bool:
+    """Whether the package is above the limits, so that names and sizes stand for content. Raises OSError."""
+    package = _Package(target)
+    _collect(package, manifest_dir, "")
+    return _is_large(package)
+
+
+def _is_large(package: _Package) -> bool:
+    return len(package.files) > MOST_FILES or package.bytes > MOST_BYTES
+
+
+def _describe(package: _Package) -> str:
+    large = _is_large(package)
+    parts = [b"large" if large else b"whole"]
+    for file in package.files:
+        name = file.name.encode("utf-8", "surrogateescape")
+        if file.name.endswith(".rs"):
+            described = b""
+        elif large:
+            described = b"%d" % file.state.st_size
+        elif file.state.st_mode & FILE_TYPE == REGULAR:
+            described = _content(file.path)
+        else:
+            described = b"special"
+        parts.append(b"%d:%b%d:%b" % (len(name), name, len(described), described))
+    return digest_bytes(b"".join(parts))
+
+
+def _content(path: str) -> bytes:
+    try:
+        return digest_file(path).encode()
+    except PermissionError:
+        return b"unreadable"
+
+
+def package_changed(action: "Action") -> bool:
+    """Whether a file of the package that is no source changed since the action was looked at: a macro may have seen it
+    half written, though it is now as it was. Raises OSError."""
+    if not action.fingerprinted:
+        return False
+    package = _Package(action.roots.by_name.get("target", ""))
+    _collect(package, action.manifest_dir(), "")
+    newest = max((max(file.state.st_mtime_ns, file.state.st_ctime_ns) for file in package.files), default=0)
+    return newest >= action.started_ns
+
+
+def _collect(package: _Package, directory: str, prefix: str) -> None:
+    """Add all files below ``directory``. Raises OSError where there is none."""
+    try:
+        names = posix.listdir(directory)
+    except PermissionError:
+        # What we may not read, no macro may.
+        package.files.append(_File(prefix, directory, posix.stat(directory)))
+        return
+    if prefix and not package.whole and ("Cargo.toml" in names or "CACHEDIR.TAG" in names):
+        return
+    # Sorted: of two ways to one directory, every machine takes the same.
+    for name in sorted(names):
+        path = directory + "/" + name
+        if not package.whole and _is_left_out(name, prefix, path, package):
+            continue
+        try:
+            state = posix.stat(path)
+        except OSError:
+            # A dangling symlink: its name is all there is.
+            state = posix.lstat(path)
+        if state.st_mode & FILE_TYPE == DIRECTORY:
+            # A symlink may lead back to where we came from.
+            if (state.st_dev, state.st_ino) not in package.seen:
+                package.seen.add((state.st_dev, state.st_ino))
+                _collect(package, path, prefix + name + "/")
+            continue
+        package.files.append(_File(prefix + name, path, state))
+        package.bytes += state.st_size
+
+
+def _is_left_out(name: str, prefix: str, path: str, package: _Package) -> bool:
+    if name in VERSION_CONTROL or path == package.target:
+        return True
+    return not prefix and (name.endswith(".md") or name.startswith("LICENSE"))

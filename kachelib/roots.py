@@ -1,0 +1,183 @@
+"""Local roots: the directories whose place differs from machine to machine.
+
+Owns how a path is made absolute, how the part of it that is local gives way to
+a placeholder and comes back, and the --remap-path-prefix flags that do the
+same inside the compiler. May not know what is cached or why.
+
+A placeholder is ``<name>`` at the very start of a path; every other absolute
+path starts with a slash, so the two cannot be confused.
+"""
+
+import posix
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, List, Tuple
+
+WORKSPACE = "workspace"
+PACKAGE = "package"
+TARGET = "target"
+CARGO_HOME = "cargo-home"
+SYSROOT = "sysroot"
+HOME = "home"
+
+# What the compiler writes in a root's stead. Debuggers on Linux run from the
+# workspace's root, where /proc/self/cwd leads back to the sources.
+REMAP_TARGETS = {
+    WORKSPACE: "/proc/self/cwd" if sys.platform == "linux" else "/kache/workspace",
+    PACKAGE: "/kache/package",
+    TARGET: "/kache/target",
+    CARGO_HOME: "/kache/.cargo",
+    HOME: "/kache/home",
+}
+
+# Directories between a target directory and an --out-dir below it:
+# TRIPLE/PROFILE/build/PACKAGE/HASH/out is the deepest.
+MOST_LEVELS = 7
+
+
+class Roots:
+    """The local roots of one invocation.
+
+    values: (name, absolute directory), the longest directory first, so that
+    the innermost root of a path is found first. immutable: the package lies in
+    a registry or git checkout, which Cargo never changes. member: Cargo runs
+    the compiler in the workspace's root.
+    """
+
+    __slots__ = ("by_name", "immutable", "member", "values")
+
+    def __init__(self, values: "Dict[str, str]", member: bool, immutable: bool) -> None:
+        # A CI job's HOME may be the workspace itself: the narrower name holds.
+        if sum(value == values.get(HOME) for value in values.values()) > 1:
+            values = {name: value for name, value in values.items() if name != HOME}
+        self.by_name = values
+        self.values: "List[Tuple[str, str]]" = sorted(values.items(), key=lambda item: (-len(item[1]), item[0]))
+        self.member = member
+        self.immutable = immutable
+
+    def normalise(self, path: str) -> str:
+        """``path`` with its innermost root as placeholder; unchanged when it lies below none."""
+        for name, value in self.values:
+            if path.startswith(value) and (len(path) == len(value) or path[len(value)] == "/"):
+                return "<" + name + ">" + path[len(value) :]
+        return path
+
+    def localise(self, path: str) -> str:
+        """The reverse of ``normalise``; "" for a root that is not known here."""
+        if not path.startswith("<"):
+            return path
+        name, _, rest = path[1:].partition(">")
+        value = self.by_name.get(name)
+        return "" if value is None else value + rest
+
+    def normalise_text(self, text: str) -> str:
+        """Every root that occurs anywhere in ``text`` at a path's boundary, as placeholder."""
+        for name, value in self.values:
+            if value not in text:
+                continue
+            parts = text.split(value)
+            out = parts[0]
+            for before, after in zip(parts, parts[1:]):
+                # The tail of another path, or the head of a longer name, is not this root;
+                # what is joined to an option's letter (-L/ws/lib) is.
+                inside = before != "" and (before[-1].isalnum() or before[-1] in "._-/")
+                if inside and before[-1].isalpha() and before[-2:-1] == "-":
+                    inside = len(before) > 2 and before[-3] not in " ,="
+                longer = after[:1].isalnum() or after[:1] in ("_", "-", ".")
+                out += (value if inside or longer else "<" + name + ">") + after
+            text = out
+        return text
+
+    def occurs_in(self, text: str) -> bool:
+        """Whether any root occurs anywhere in ``text``."""
+        return any(value in text for _, value in self.values)
+
+    def remapped(self) -> "List[str]":
+        """The names of the roots that rustc is told to remap, the outermost first: it takes the last that matches.
+
+        rustc takes no argument that is not UTF-8; such a root is left to the
+        search for its bytes.
+        """
+        return [name for name, value in reversed(self.values) if name in REMAP_TARGETS and is_utf8(value)]
+
+    def remap_flags(self) -> "List[str]":
+        """The --remap-path-prefix flags for ``remapped``."""
+        return ["--remap-path-prefix=" + self.by_name[name] + "=" + REMAP_TARGETS[name] for name in self.remapped()]
+
+
+def find(source: str, cwd: str, out_dir: str, environ: "Dict[str, str]") -> Roots:
+    """The roots of a compile of ``source`` (as given) in ``cwd``, writing below ``out_dir`` (absolute).
+
+    Cargo runs the compiler in the workspace's root, with a relative source,
+    for packages inside it; in the package's own root, with an absolute source,
+    for all others (Cargo's ``path_args``).
+    """
+    home = _directory(environ.get("HOME", ""))
+    default = home + "/.cargo" if environ.get("HOME", "").startswith("/") else ""
+    cargo_home = _directory(environ.get("CARGO_HOME", "")) or default
+    member = not source.startswith("/")
+    directory = source if source.startswith("/") else cwd
+    checkouts = (cargo_home + "/registry/src/", cargo_home + "/git/checkouts/")
+    immutable = bool(cargo_home) and directory.startswith(checkouts)
+    values = {TARGET: target_directory(out_dir)}
+    if home:
+        values[HOME] = home
+    if cargo_home:
+        values[CARGO_HOME] = cargo_home
+    if member:
+        values[WORKSPACE] = cwd
+    elif not immutable:
+        values[PACKAGE] = _directory(environ.get("CARGO_MANIFEST_DIR", "")) or cwd
+    # A root of "/" is no root: everything lies below it.
+    return Roots({name: value for name, value in values.items() if len(value) > 1}, member, immutable)
+
+
+def with_sysroot(roots: Roots, sysroot: str) -> Roots:
+    """``roots`` and the toolchain's own directory."""
+    return Roots({**roots.by_name, SYSROOT: sysroot}, roots.member, roots.immutable)
+
+
+def target_directory(out_dir: str) -> str:
+    """The target directory above ``out_dir``: the nearest one that Cargo marked, else the usual two levels up."""
+    directory = out_dir
+    for _ in range(MOST_LEVELS):
+        directory = directory.rpartition("/")[0]
+        if not directory:
+            break
+        if exists(directory + "/.rustc_info.json") or exists(directory + "/CACHEDIR.TAG"):
+            return directory
+    return out_dir.rpartition("/")[0].rpartition("/")[0] or out_dir
+
+
+def is_utf8(text: str) -> bool:
+    """Whether ``text`` came from bytes that were UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def exists(path: str) -> bool:
+    """Whether there is anything at ``path``."""
+    try:
+        posix.stat(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def absolute(path: str, cwd: str) -> str:
+    """``path`` below ``cwd``, without ``.`` and empty parts. ``..`` stays: before it may stand a symlink."""
+    if not path.startswith("/"):
+        path = cwd + "/" + path
+    if "/./" not in path and "//" not in path and not path.endswith(("/", "/.")):
+        return path
+    return "/" + "/".join([part for part in path.split("/") if part not in ("", ".")])
+
+
+def _directory(path: str) -> str:
+    """``path`` without slashes at its end; "" for one that is not absolute."""
+    return path.rstrip("/") if path.startswith("/") else ""

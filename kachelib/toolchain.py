@@ -1,0 +1,193 @@
+"""Which compiler and which linker these are.
+
+Owns resolving a compiler's name to the program that will run, and the memo of
+what it said of itself. Asking it (a process) is probe.py's, on a miss of the
+memo. May not know what is being compiled.
+"""
+
+import posix
+import time
+
+from kachelib import memo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, List, Optional
+
+# What moves a linker's output without being on its command line (GCC manual,
+# "Environment Variables Affecting GCC"; nixpkgs' cc-wrapper and ld-wrapper).
+LINKER_ENVIRONMENT = (
+    "COMPILER_PATH",
+    "GCC_EXEC_PREFIX",
+    "LD_RUN_PATH",
+    "LIBRARY_PATH",
+    "NIX_CFLAGS_COMPILE",
+    "NIX_CFLAGS_LINK",
+    "NIX_HARDENING_ENABLE",
+    "NIX_LDFLAGS",
+)
+
+
+class Toolchain:
+    """A compiler's identity. program: what to run; version: all of ``-vV``; sysroot: absolute; driver: the same of
+    clippy-driver, "" for rustc itself; probes: processes that were started to find this out."""
+
+    __slots__ = ("driver", "probes", "program", "sysroot", "version")
+
+    def __init__(self, program: str, version: str, sysroot: str, driver: str, probes: int) -> None:
+        self.program = program
+        self.version = version
+        self.sysroot = sysroot
+        self.driver = driver
+        self.probes = probes
+
+    def field(self, name: str) -> str:
+        """One line of ``-vV``, such as "host" or "commit-hash"; "" when it is not there."""
+        for line in self.version.split("\n"):
+            if line.startswith(name + ": "):
+                return line[len(name) + 2 :]
+        return ""
+
+    def standard_library_flag(self) -> str:
+        """The remap flag that names the standard library as a toolchain without its sources does."""
+        commit = self.field("commit-hash")
+        if commit in ("", "unknown"):
+            commit = self.field("release")
+        return "--remap-path-prefix=" + self.sysroot + "/lib/rustlib/src/rust=/rustc/" + commit
+
+
+def resolve(name: str, environ: "Dict[str, str]") -> str:
+    """The program behind a compiler's name; "" when there is none.
+
+    Past rustup's proxy, which costs more than a hit: with RUSTUP_TOOLCHAIN
+    set, as rustup does for Cargo, the toolchain's directory is known.
+    """
+    path = name if "/" in name else find_program(name, environ)
+    toolchain = environ.get("RUSTUP_TOOLCHAIN", "")
+    if not path or not toolchain or not _is_rustup(path):
+        return path
+    if not toolchain.startswith("/"):
+        home = environ.get("RUSTUP_HOME") or environ.get("HOME", "") + "/.rustup"
+        toolchain = home + "/toolchains/" + toolchain
+    real = toolchain + "/bin/" + path.rpartition("/")[2]
+    return real if _is_program(real) else path
+
+
+def find_program(name: str, environ: "Dict[str, str]") -> str:
+    """Look ``name`` up on PATH; "" when it is not there."""
+    for directory in environ.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":"):
+        path = (directory or ".") + "/" + name
+        if _is_program(path):
+            return path
+    return ""
+
+
+def _is_program(path: str) -> bool:
+    """Whether ``path`` can be run; a directory passes for executable, too."""
+    try:
+        return posix.stat(path).st_mode & 0o170000 == 0o100000 and posix.access(path, posix.X_OK)
+    except (OSError, ValueError):
+        return False
+
+
+def identify(command: "List[str]", environ: "Dict[str, str]", memo_dir: str) -> "Optional[Toolchain]":
+    """The identity of ``command``: [rustc], or [clippy-driver, rustc]. None when it cannot be had."""
+    program = resolve(command[0], environ)
+    if not program:
+        return None
+    subject = program
+    compiler = program
+    if len(command) > 1:
+        compiler = resolve(command[1], environ)
+        if not compiler:
+            return None
+        subject += "\n" + compiler
+    try:
+        states = memo.identity(posix.stat(program)) + b"\n" + memo.identity(posix.stat(compiler))
+    except OSError:
+        return None
+    path = memo.path_of(memo_dir, "toolchain", subject)
+    body = memo.read(path)
+    if body is not None:
+        known, _, rest = body.partition(b"\0")
+        if known == states:
+            version, driver, sysroot = rest.decode("utf-8", "surrogateescape").split("\0")
+            return Toolchain(program, version, sysroot, driver, 0)
+    from kachelib import probe
+
+    answer = probe.compiler(program, compiler, environ)
+    if answer is None:
+        return None
+    if _says_what_it_is(program) and _says_what_it_is(compiler) and not probe.is_unnamed(answer.version):
+        text = "\0".join((answer.version, answer.driver, answer.sysroot))
+        memo.write(path, states + b"\0" + text.encode("utf-8", "surrogateescape"))
+    return Toolchain(program, answer.version, answer.sysroot, answer.driver, answer.runs)
+
+
+def linker(program: str, flags: "List[str]", environ: "Dict[str, str]", memo_dir: str) -> "Optional[str]":
+    """The identity of the linker that a compile would run; None when it cannot be had.
+
+    program: of ``-C linker``, or what the target's default is. flags: the
+    ``-fuse-ld`` and ``-B`` words among the link arguments. The memo holds as
+    long as every file that was asked is unchanged.
+    """
+    path = program if "/" in program else find_program(program, environ)
+    if not path:
+        return None
+    surroundings = "".join(name + "=" + environ[name] + "\n" for name in LINKER_ENVIRONMENT if name in environ)
+    subject = "\n".join([path, *flags, environ.get("PATH", ""), surroundings])
+    memo_path = memo.path_of(memo_dir, "linker", subject)
+    body = memo.read(memo_path)
+    if body is not None:
+        files, _, text = body.decode("utf-8", "surrogateescape").partition("\0\0")
+        if _unchanged(files.split("\0")):
+            return text
+    from kachelib import probe
+
+    before = time.time_ns()
+    answer = probe.linker(path, flags, environ)
+    if answer is None:
+        return None
+    states = [posix.stat(file) for file in answer.files]
+    # What was replaced while it was asked has a time after ``before``.
+    if not memo.is_racy(states, before) and all(_says_what_it_is(file) for file in answer.files):
+        words = [word for file, state in zip(answer.files, states) for word in (file, memo.identity(state).decode())]
+        memo.write(memo_path, ("\0".join(words) + "\0\0" + answer.text).encode("utf-8", "surrogateescape"))
+    return answer.text
+
+
+def _unchanged(states: "List[str]") -> bool:
+    try:
+        return all(
+            memo.identity(posix.stat(path)).decode() == known for path, known in zip(states[::2], states[1::2])
+        )
+    except OSError:
+        return False
+
+
+def _is_rustup(path: str) -> bool:
+    """Whether ``path`` is rustup's proxy: a link to rustup, or a copy of it beside it."""
+    directory = path.rpartition("/")[0]
+    try:
+        here, there = posix.stat(path), posix.stat(directory + "/rustup")
+    except OSError:
+        return False
+    return here.st_ino == there.st_ino or here.st_size == there.st_size
+
+
+def _says_what_it_is(path: str) -> bool:
+    """Whether a program's own metadata tells when it becomes another compiler.
+
+    A script may hand over to anything, and so may rustup's proxy; only what
+    lies in the Nix store is fixed whatever it is.
+    """
+    if path.startswith("/nix/store/"):
+        return True
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return posix.read(fd, 2) != b"#!" and not _is_rustup(path)
+    finally:
+        posix.close(fd)

@@ -1,0 +1,433 @@
+"""The wrapper: the story of one compile.
+
+Owns the order of things: parse, plan, key, candidates, hit or miss. Every
+failure of kache's own ends in the real compiler, run as Cargo asked.
+"""
+
+import posix
+import sys
+
+# The part of signal that costs no import; typeshed does not know it.
+from _signal import (  # type: ignore[import-not-found]
+    SIG_DFL,
+    SIGINT,
+    SIGKILL,
+    SIGPIPE,
+    SIGXFSZ,
+    default_int_handler,
+    getsignal,
+    signal,
+)
+
+from kachelib import action as actions
+from kachelib import config, events, extra_inputs, globs, inputs, log, outcome, replay, roots, rustc, toolchain
+from kachelib.events import Event
+from kachelib.key import digest_bytes
+from kachelib.rustc import NotACompile, Plan, Refusal
+from kachelib.store import Store, read_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, List, Optional
+
+    from kachelib.action import Action
+    from kachelib.compile import Finished
+    from kachelib.config import Settings
+    from kachelib.entry import Candidate
+
+# How long to wait for another process that compiles the same thing, in
+# seconds. Longer than any compile that people wait for.
+PATIENCE = 900.0
+
+# Above this, arguments go to the compiler in a file: no Unix allows less.
+LONG_COMMAND = 100_000
+
+
+class Invocation:
+    """One call of the wrapper. command: the arguments before rustc's own, the compiler first; arguments: rustc's."""
+
+    __slots__ = ("arguments", "command", "cwd", "environ", "event", "settings", "stores")
+
+    def __init__(self, argv: "List[str]", environ: "Dict[str, str]") -> None:
+        self.command, self.arguments = split_command(argv)
+        self.environ = environ
+        self.cwd = posix.getcwd()
+        self.event = Event()
+        self.settings: "Settings"
+        self.stores: "List[Store]" = []
+
+    @property
+    def store(self) -> Store:
+        """The user's own store; another may be looked into after it."""
+        return self.stores[0]
+
+
+def main(argv: "List[str]") -> int:
+    """Run one compile. argv: the compiler and its arguments. Returns the exit status, or becomes the compiler."""
+    if getsignal(SIGINT) is default_int_handler:
+        # Ctrl-C reaches the compiler as well; nothing half-written is visible.
+        signal(SIGINT, SIG_DFL)
+    try:
+        return run(Invocation(argv, config.environment()))
+    except Exception as error:
+        note_trouble(error)
+        return execute(argv)
+
+
+def run(call: Invocation) -> int:
+    """The story: what cannot be cached becomes the compiler, what is known comes back, the rest is compiled."""
+    asked = rustc.parse(call.arguments)
+    if isinstance(asked, NotACompile):
+        return execute([*call.command, *call.arguments])
+    call.settings = config.load(call.environ, _search(call, asked))
+    if call.settings.disabled:
+        return execute([*call.command, *call.arguments])
+    refusal = _refuse(call, asked)
+    if refusal is not None:
+        return pass_through(call, refusal, asked)
+    assert isinstance(asked, Plan)
+    found = _action(call, asked)
+    if isinstance(found, Refusal):
+        return pass_through(call, found, asked)
+    remove_incremental(asked, call.settings)
+    found.extra = extra_inputs.read(found.manifest_dir(), call.store.memo_dir())
+    for text in found.extra.warnings if found.extra else ():
+        complain(call, text)
+    if asked.linked and not call.settings.cache_executables:
+        return run_uncached(call, found, Refusal("executable"))
+    refusal = actions.build(found, call.settings, call.store)
+    if refusal is not None:
+        return run_uncached(call, found, refusal)
+    if look_up(call, found):
+        return 0
+    return miss(call, found)
+
+
+def _search(call: Invocation, asked: "Plan | Refusal") -> "tuple[str, ...]":
+    """Where the project's configuration may lie above: Cargo's directory, the outputs', the compiler's."""
+    places = []
+    if sys.platform == "linux":
+        try:
+            places.append(posix.readlink("/proc/%d/cwd" % posix.getppid()))
+        except OSError:
+            pass
+    if isinstance(asked, Plan):
+        places.append(roots.absolute(asked.out_dir, call.cwd))
+    places.append(call.cwd)
+    return tuple(places)
+
+
+def _refuse(call: Invocation, asked: "Plan | Refusal") -> "Optional[Refusal]":
+    """Why this call is not for the cache, as far as arguments and settings tell; opens the stores otherwise."""
+    for text in (*call.settings.problems, *call.settings.warnings):
+        complain(call, text)
+    if call.settings.broken:
+        return Refusal("config", call.settings.problems[0])
+    if isinstance(asked, Refusal):
+        return asked
+    if not call.settings.cache_dir:
+        return Refusal("store", "no directory for it is known")
+    call.stores = [Store(call.settings.cache_dir)]
+    if call.settings.readonly_store:
+        call.stores.append(Store(call.settings.readonly_store, writable=False))
+    if call.settings.exclude:
+        source = roots.absolute(asked.source, call.cwd)
+        pattern = globs.excluded(call.settings, source, (call.cwd, *_workspace(asked, call)), call.environ)
+        if pattern:
+            return Refusal("excluded", pattern)
+    return None
+
+
+def _workspace(asked: Plan, call: Invocation) -> "tuple[str, ...]":
+    """The workspace's root where it can be inferred: above a target directory that lies in its usual place."""
+    target = roots.target_directory(roots.absolute(asked.out_dir, call.cwd))
+    return (target.rpartition("/")[0],) if target.endswith("/target") else ()
+
+
+def _action(call: Invocation, plan: Plan) -> "Action | Refusal":
+    if len(call.command) > 1 and not call.command[0].rpartition("/")[2].startswith("clippy-driver"):
+        return Refusal("workspace_wrapper", call.command[0])
+    tools = toolchain.identify(call.command, call.environ, call.store.memo_dir())
+    if tools is None:
+        return Refusal("compiler", call.command[0])
+    call.event.probe_runs = tools.probes
+    places = roots.find(plan.source, call.cwd, roots.absolute(plan.out_dir, call.cwd), call.environ)
+    found = actions.Action(plan, tools, roots.with_sysroot(places, tools.sysroot), call.cwd, call.environ)
+    actions.decide_remapping(found, call.settings)
+    return found
+
+
+def look_up(call: Invocation, action: "Action") -> bool:
+    """Restore the first candidate whose inputs all match; else say in the event why there was none."""
+    event = call.event
+    event.reason = "no earlier compile of this action"
+    fingerprint = inputs.package_fingerprint(action, call.store)
+    for store in call.stores:
+        entry = store.read_entry(action.key)
+        if entry is None:
+            continue
+        for candidate in entry.candidates():
+            why = inputs.difference(candidate, action, fingerprint, call.store)
+            if not why and _restore(call, action, candidate, store):
+                return True
+            if event.reason.startswith("no earlier"):
+                event.reason = why or "a blob is missing"
+    return False
+
+
+def _restore(call: Invocation, action: "Action", candidate: "Candidate", store: Store) -> bool:
+    try:
+        if not replay.restore(candidate, action, store, call.event) or not replay.say(candidate, action, store):
+            return False
+    except OSError:
+        # The target cannot be written; the compiler will say so better.
+        return False
+    store.touch_entry(action.key)
+    event = call.event
+    event.result = outcome.LOCAL_HIT
+    event.reason = ""
+    event.cache_key = candidate.cache_key
+    event.compile_time_ms = candidate.compile_ms
+    event.size = candidate.size()
+    close(call, action)
+    return True
+
+
+def miss(call: Invocation, action: "Action") -> int:
+    """Compile once, whoever else wants the same now, and store what came of it."""
+    from kachelib import compile
+
+    claim = call.store.claim(action.key, PATIENCE, _purpose(call, action))
+    try:
+        # Whoever held the claim may have compiled what we need.
+        known = claim is not None and call.store.has_entry(action.key) and not actions.changed_input(action)
+        if known and look_up(call, action):
+            return 0
+        fingerprint = inputs.package_fingerprint(action, call.store)
+        command = compile.command_line(action, call.command)
+        if action.plan.linked:
+            command.append(compile.PRINT_LINKER)
+        finished = compile.run(command, call.store, action)
+        call.event.compiler_runs = 1
+        call.event.compile_time_ms = finished.ms
+        call.event.result = outcome.MISS
+        if finished.status == 0:
+            keep(call, action, finished, fingerprint)
+        else:
+            # Also what build scripts try out: nothing that a cache could have had.
+            call.event.result = outcome.PASSTHROUGH
+            call.event.reason = "the compiler failed"
+    finally:
+        if claim is not None:
+            call.store.release(action.key, claim)
+    close(call, action)
+    return end_like(finished.status)
+
+
+def _purpose(call: Invocation, action: "Action") -> str:
+    """What tells two compiles of one action apart before their inputs are known: the crate's first source file.
+
+    Another worktree's, with other sources, is not worth waiting for.
+    """
+    return digest_bytes(read_file(roots.absolute(action.plan.source, call.cwd)) or b"")
+
+
+def keep(call: Invocation, action: "Action", finished: "Finished", fingerprint: str) -> None:
+    """Store a successful compile; where that fails, the event says why and the build goes on."""
+    from kachelib import collect
+
+    event = call.event
+    try:
+        changed = actions.changed_input(action)
+        if changed:
+            raise collect.NotStored("%s changed since it was looked at" % changed)
+        same = inputs.package_fingerprint(action, call.store) == fingerprint and not inputs.package_changed(action)
+        if not same or not _same_extra_inputs(call, action):
+            raise collect.NotStored("a file of the package changed during the compile")
+        from kachelib import evict
+
+        collected = collect.collect(action, finished, fingerprint, call.store)
+        event.cache_key = collected.candidate.cache_key
+        event.size = collected.candidate.size()
+        if not collect.publish(collected, action, call.store):
+            event.result = outcome.DUP
+        else:
+            evict.maybe_start(call.settings, event.size)
+    except collect.NotStored as error:
+        event.reason += "; not stored: %s" % error
+    except Exception as error:
+        # The build has what it needs; only the cache has not.
+        event.reason += "; not stored: %s" % error
+        note_trouble(error)
+    extend_depinfo(action)
+
+
+def extend_depinfo(action: "Action") -> None:
+    """Tell Cargo of the declared extra inputs. Where that fails, the compile has succeeded all the same."""
+    from kachelib import compile
+
+    try:
+        compile.extend_depinfo(action)
+    except OSError as error:
+        note_trouble(error)
+
+
+def _same_extra_inputs(call: Invocation, action: "Action") -> bool:
+    """Whether the declared patterns still match the same files."""
+    if action.extra is None:
+        return True
+    now = extra_inputs.read(action.manifest_dir(), call.store.memo_dir())
+    return now is not None and now.files == action.extra.files and now.patterns == action.extra.patterns
+
+
+def close(call: Invocation, action: "Action") -> None:
+    """Record the call. Whatever fails here, the outputs are in place and their words were said."""
+    try:
+        record(call, action)
+    except Exception as error:
+        note_trouble(error)
+
+
+def record(call: Invocation, action: "Action") -> None:
+    """The event's end: the line in events.jsonl, the log, the line of progress."""
+    event = call.event
+    event.crate_name = action.plan.crate_name
+    event.crate_types = "test" if action.plan.test else ",".join(action.plan.crate_types)
+    event.root = action.roots.by_name.get(roots.WORKSPACE) or action.roots.by_name.get(roots.TARGET, "")
+    event.action_key = action.key
+    event.finish()
+    events.append(call.settings.cache_dir, event)
+    voice = say(call)
+    if voice.wants(log.TRACE):
+        from kachelib import redact
+
+        for tag, value in action.transcript.fields:
+            voice.trace("%s: %s = %s" % (event.crate_name, tag, redact.shown(tag, value)))
+
+
+def say(call: Invocation) -> log.Log:
+    """The event in words: a progress line, and a line of the log at the level that its result deserves."""
+    event = call.event
+    words = f"{event.result} {event.crate_name} {event.elapsed_ms:.0f} ms"
+    if event.reason:
+        words += f" ({event.reason})"
+    log.progress(call.settings, "kache: " + words)
+    voice = log.for_wrapper(call.settings)
+    if event.result in outcome.HITS:
+        voice.debug(words)
+    else:
+        voice.info(words)
+    return voice
+
+
+def complain(call: Invocation, text: str) -> None:
+    """Tell people once a build what they have to mend."""
+    memo_dir = call.settings.cache_dir + "/memo" if call.settings.cache_dir else ""
+    log.for_wrapper(call.settings).warn_once(text, memo_dir)
+
+
+def note_trouble(error: Exception) -> None:
+    """Log a failure of kache's own. It is not shown: the build goes on without the cache."""
+    try:
+        voice = log.for_wrapper(config.load(config.environment(), ()))
+        voice.info("internal error: %s: %s" % (type(error).__name__, error))
+        if voice.wants(log.DEBUG):
+            from traceback import format_exc
+
+            voice.debug(format_exc())
+    except Exception:
+        pass
+
+
+def remove_incremental(plan: Plan, settings: "Settings") -> None:
+    """Remove the crate's incremental directory: the flag is stripped, and what an earlier build left is only large."""
+    if not plan.incremental or not settings.clean_incremental:
+        return
+    try:
+        names = posix.listdir(plan.incremental)
+    except OSError:
+        return
+    for name in names:
+        if name.startswith(plan.crate_name + "-"):
+            from shutil import rmtree
+
+            rmtree(plan.incremental + "/" + name, ignore_errors=True)
+
+
+def run_uncached(call: Invocation, action: "Action", refusal: Refusal) -> int:
+    """Compile without the cache, but with the same flags: what depends on this output must find the same bytes."""
+    from kachelib import compile
+
+    call.event.result = outcome.PASSTHROUGH
+    call.event.reason = refusal.describe()
+    close(call, action)
+    if refusal.reason == "extra_inputs":
+        complain(call, refusal.detail)
+    command = compile.command_line(action, call.command)
+    if action.extra is not None and not action.extra.error:
+        # Somebody has to stay and tell Cargo of the extra inputs.
+        status = compile.run(command, call.store, action).status
+        if status == 0:
+            extend_depinfo(action)
+        return end_like(status)
+    compile.clear_outputs(action.plan, call.cwd)
+    if sum(len(word) for word in command) > LONG_COMMAND:
+        command = compile.shortened(command, call.store)
+    return execute(command)
+
+
+def pass_through(call: Invocation, refusal: Refusal, asked: "Plan | Refusal") -> int:
+    """Note the refusal and become the compiler."""
+    from kachelib import compile
+
+    event = call.event
+    plan = asked if isinstance(asked, Plan) else asked.plan
+    if plan is not None:
+        event.crate_name = plan.crate_name
+        event.crate_types = "test" if plan.test else ",".join(plan.crate_types)
+        compile.clear_outputs(plan, call.cwd)
+    event.result = outcome.SKIPPED if refusal.reason == "excluded" else outcome.PASSTHROUGH
+    event.reason = refusal.describe()
+    event.finish()
+    if call.settings.cache_dir:
+        events.append(call.settings.cache_dir, event)
+    say(call)
+    return execute([*call.command, *call.arguments])
+
+
+def execute(argv: "List[str]") -> int:
+    """Become the compiler; 127 when there is no such program, as a shell would say."""
+    from kachelib.compile import environment
+
+    program = toolchain.resolve(argv[0], config.environment()) or argv[0]
+    for number in (SIGPIPE, SIGXFSZ):
+        # Python ignores these, and a program inherits what is ignored.
+        signal(number, SIG_DFL)
+    try:
+        posix.execve(program, argv, environment())
+    except OSError as error:
+        posix.write(2, ("kache: cannot run %s: %s\n" % (argv[0], error.strerror)).encode("utf-8", "surrogateescape"))
+    return 127
+
+
+def end_like(status: int) -> int:
+    """The exit status for waitpid's ``status``; where a signal ended the compiler, it ends us as well."""
+    if posix.WIFSIGNALED(status):
+        number = posix.WTERMSIG(status)
+        if number != SIGKILL:
+            signal(number, SIG_DFL)
+        posix.kill(posix.getpid(), number)
+        return 128 + number
+    return posix.WEXITSTATUS(status)
+
+
+def split_command(argv: "List[str]") -> "tuple[List[str], List[str]]":
+    """The compiler with what stands before its arguments: ``rustc``, or a workspace wrapper and ``rustc``."""
+    if len(argv) > 1 and is_compiler(argv[1]) and not argv[1].startswith("-"):
+        return argv[:2], argv[2:]
+    return argv[:1], argv[1:]
+
+
+def is_compiler(name: str) -> bool:
+    """Whether an argument names rustc or a driver around it."""
+    return name.rpartition("/")[2].startswith(("rustc", "clippy-driver"))

@@ -1,0 +1,140 @@
+"""Source text to the code that dist/kache carries.
+
+Owns what is left out of the code, the order of the hot modules and the layout of a blob. Runs in two places: in
+a bare interpreter for each version that the builder knows (main), and inside dist/kache on an interpreter that
+it did not know (whole). Knows nothing of files but the archive it is given.
+
+    region = blob cold
+    blob   = marshal (code of boot.py, modules, cold, natives, build); boot.py says what these are
+    cold   = the marshalled code of the cold modules, one after the other, at the offsets the blob names
+"""
+
+import ast
+import marshal
+import sys
+from types import CodeType
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, NamedTuple, Set, Tuple
+
+if TYPE_CHECKING:
+    from zipimport import zipimporter
+
+
+class Source(NamedTuple):
+    """A module as text; ``file`` is its path in the archive."""
+
+    text: bytes
+    file: str
+    package: bool
+
+
+Sources = Dict[str, Source]
+
+# The roots of what is loaded at every start: the front door and the story of one compile.
+ROOTS = ("kache", "kachelib.wrapper")
+
+
+class Trim(ast.NodeTransformer):
+    """Take out what nothing reads at run time: annotations and what stands under TYPE_CHECKING."""
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" and not node.orelse:
+            return ast.copy_location(ast.Pass(), node)
+        return self.generic_visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        if node.value is None:
+            return ast.copy_location(ast.Pass(), node)
+        return self.generic_visit(ast.copy_location(ast.Assign([node.target], node.value), node))
+
+
+def hot_code(text: bytes, file: str) -> CodeType:
+    """Code without docstrings, assertions and annotations."""
+    tree = Trim().visit(ast.parse(text, file))
+    code: CodeType = compile(ast.fix_missing_locations(tree), file, "exec", dont_inherit=True, optimize=2)
+    return code
+
+
+def cold_code(text: bytes, file: str) -> CodeType:
+    """Code as Python compiles it: argparse reads docstrings, dataclasses read annotations."""
+    code: CodeType = compile(text, file, "exec", dont_inherit=True, optimize=0)
+    return code
+
+
+def imports(name: str, text: bytes, known: Iterable[str]) -> List[str]:
+    """Those of the ``known`` modules that ``text`` imports when it is itself imported, parents first."""
+    found: List[str] = []
+    todo: List[ast.stmt] = list(Trim().visit(ast.parse(text)).body)
+    while todo:
+        node = todo.pop(0)
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found += [node.module] + [node.module + "." + alias.name for alias in node.names]
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            todo[:0] = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+    if "." in name:
+        found.insert(0, name.rpartition(".")[0])
+    return [module for module in found if module in known and module != name]
+
+
+def hot_order(sources: Sources) -> List[str]:
+    """The hot modules, each after those it imports."""
+    order: List[str] = []
+    entered: Set[str] = set()
+
+    def enter(name: str) -> None:
+        if name in entered or name not in sources:
+            return
+        entered.add(name)
+        for module in imports(name, sources[name].text, sources):
+            enter(module)
+        order.append(name)
+
+    for root in ROOTS:
+        enter(root)
+    return order
+
+
+def stable(value: Any) -> bytes:
+    """Marshalled bytes that do not depend on how often an object happened to be referred to."""
+    return marshal.dumps(marshal.loads(marshal.dumps(value)))
+
+
+def region(boot: bytes, sources: Sources, natives: Dict[Any, Any], build: str, inline: bool) -> Tuple[bytes, int]:
+    """(region, length of its blob); with ``inline`` the blob holds its cold modules itself."""
+    hot = hot_order(sources)
+    modules = tuple((name, hot_code(sources[name].text, sources[name].file)) for name in hot)
+    table: Dict[str, Tuple[object, int, bool]] = {}
+    cold = b""
+    for name in sorted(set(sources) - set(hot)):
+        code = stable(cold_code(sources[name].text, sources[name].file))
+        table[name] = (code if inline else len(cold), len(code), sources[name].package)
+        cold += b"" if inline else code
+    blob = stable((hot_code(boot, "launcher/boot.py"), modules, table, natives, build))
+    return blob + cold, len(blob)
+
+
+def whole(zipped: "zipimporter", natives: Dict[Any, Any], build: str) -> bytes:
+    """The blob for the running interpreter, from the archive's sources."""
+    listed = marshal.loads(zipped.get_data("launcher/sources"))
+    sources = {name: Source(zipped.get_data(file), file, package) for name, (file, package) in listed.items()}
+    return region(zipped.get_data("launcher/boot.py"), sources, natives, build, True)[0]
+
+
+def main() -> None:
+    """Answer the builder: marshalled (boot, sources, natives, build) in, (region, length of its blob) out."""
+    boot, listed, natives, build = marshal.loads(sys.stdin.buffer.read())
+    sources = {name: Source(*source) for name, source in listed.items()}
+    sys.stdout.buffer.write(marshal.dumps(region(boot, sources, natives, build, False), 4))
+
+
+if __name__ == "__main__":
+    main()
