@@ -1,0 +1,743 @@
+"""The action key: whatever may change an output changes it, and nothing else does."""
+
+import os
+import posix
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kachelib import action as actions
+from kachelib.roots import Roots
+from kachelib.store import read_file
+from tests.actions import Place, grow_old, settings_with
+
+SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+# Any two compiles: the same key exactly where they are the same but for their place
+
+TEXT = st.text('a"=,: -/\udc80', max_size=4)
+WORD = st.sampled_from(("a", "b", "ab"))
+OPTIONS = st.one_of(
+    st.tuples(st.sampled_from(("--cfg", "--check-cfg", "--env-set")), TEXT),
+    st.tuples(st.just("--remap-path-prefix"), TEXT.map("/x={}".format)),
+    st.tuples(st.sampled_from(("--allow", "--warn", "--deny", "--forbid", "--cap-lints")), WORD),
+    st.tuples(st.sampled_from(("-Z", "--edition", "--unknown")), WORD),
+)
+CODEGEN = st.one_of(
+    st.tuples(st.sampled_from(("opt-level", "debuginfo", "panic", "link-arg", "unknown")), WORD),
+    st.tuples(st.sampled_from(("strip", "relocation-model", "target-feature")), TEXT),
+)
+FIELDS: Dict[str, st.SearchStrategy[Any]] = {
+    "options": st.lists(OPTIONS, max_size=3),
+    "codegen": st.lists(CODEGEN, max_size=3),
+    "aliases": st.sampled_from(("", "-O", "-g")),
+    "kind": st.sampled_from(("lib", "rlib", "bin", "proc-macro")),
+    "emit": st.sampled_from(("metadata,dep-info", "dep-info,metadata", "link,dep-info", "dep-info,link,metadata")),
+    "test": st.booleans(),
+    "source": st.sampled_from(("src/lib.rs", "src/a.rs", "./src/lib.rs")),
+    "target": st.sampled_from(("", "aarch64-unknown-linux-gnu", "wasm32-wasip1")),
+    "externs": st.lists(st.tuples(WORD, st.sampled_from(("", "priv", "noprelude")), st.integers(0, 2)), max_size=3),
+    "paths": st.lists(st.tuples(st.sampled_from(("native", "framework", "all", "dependency")), WORD), max_size=2),
+    "libraries": st.lists(st.sampled_from(("foo", "bar", "dylib=foo", "dylib:+verbatim=foo")), max_size=2),
+    "environ": st.dictionaries(
+        st.sampled_from(("CARGO_PKG_NAME", "CARGO_PKG_AUTHORS", "CARGO_BIN_NAME", "RUSTC_BOOTSTRAP", "KEYED")), TEXT
+    ),
+    "clippy": st.dictionaries(st.sampled_from(("CLIPPY_ARGS", "CLIPPY_DISABLE_DOCS_LINKS")), WORD),
+    "other": st.dictionaries(st.sampled_from(("CARGO_PRIMARY_PACKAGE", "LANG", "TERM")), WORD),
+    "key_env_vars": st.sampled_from(((), ("KEYED",), ("KEYED", "UNSET"), ("CARGO_PKG_NAME",))),
+    "key_salt": TEXT,
+    "version": WORD,
+    "driver": st.sampled_from(("", "clippy 0.1.90", "clippy 0.1.91")),
+    "normalize": st.booleans(),
+    # what only says where, or how it looks
+    "out": st.sampled_from(("target/debug/deps", "target/debug/examples")),
+    "width": st.sampled_from(("80", "200")),
+    "color": st.sampled_from(("always", "never")),
+    "incremental": st.sampled_from(("", "target/debug/incremental")),
+}
+Spec = Dict[str, Any]
+
+
+def meaning(spec: Spec) -> Tuple[Any, ...]:
+    """What of ``spec`` may change an output: two compiles with the same meaning have one key."""
+    alias = {"": [], "-O": [("opt-level", "3")], "-g": [("debuginfo", "2")]}[spec["aliases"]]
+    keyed = {name: spec["environ"].get(name) for name in spec["key_env_vars"]}
+    environ = {name: value for name, value in spec["environ"].items() if name != "KEYED"}
+    linked = "link" in spec["emit"] and (spec["test"] or spec["kind"] in ("bin", "proc-macro"))
+    return (
+        spec["options"],
+        spec["codegen"] + alias,
+        spec["kind"],
+        sorted(spec["emit"].split(",")),
+        spec["test"],
+        spec["source"].replace("./", ""),
+        spec["target"],
+        spec["externs"],
+        [(kind, path) for kind, path in spec["paths"] if kind != "dependency"],
+        spec["libraries"],
+        sorted(environ.items()),
+        sorted(keyed.items()),
+        spec["key_salt"],
+        spec["version"],
+        spec["driver"],
+        sorted(spec["clippy"].items()) if spec["driver"] else [],
+        spec["normalize"],
+        linked,
+    )
+
+
+def key_of(place: Place, spec: Spec) -> str:
+    words: List[str] = []
+    for name, value in spec["options"]:
+        words += [f"{name}={value}"] if name == "--unknown" else [name, value]
+    for name, value in spec["codegen"]:
+        words += ["-C", f"{name}={value}"]
+    words += [spec["aliases"]] if spec["aliases"] else []
+    words += ["--test"] if spec["test"] else []
+    words += ["--target", spec["target"]] if spec["target"] else []
+    for name, option, content in spec["externs"]:
+        words += ["--extern", f"{option + ':' if option else ''}{name}=externs/{content}"]
+    for kind, path in spec["paths"]:
+        words += ["-L", f"{kind}=libraries/{path}"]
+    for library in spec["libraries"]:
+        words += ["-l", library]
+    words += ["--diagnostic-width", spec["width"], "--color", spec["color"]]
+    words += ["-C", "incremental=" + spec["incremental"]] if spec["incremental"] else []
+    settings_with(
+        place.settings,
+        key_salt=spec["key_salt"],
+        key_env_vars=spec["key_env_vars"],
+        path_normalize=spec["normalize"],
+    )
+    place.version = f"rustc {spec['version']}\nhost: x86_64-unknown-linux-gnu\n"
+    environ = {**place.environ, **spec["environ"], **spec["clippy"], **spec["other"]}
+    place.driver = spec["driver"]
+    options = {name: spec[name] for name in ("kind", "emit", "source")}
+    return place.key(*words, out=str(place.directory / spec["out"]), environ=environ, **options)
+
+
+@settings(SHARED, max_examples=80)
+@given(spec=st.fixed_dictionaries(FIELDS), others=st.fixed_dictionaries(FIELDS))
+def test_two_compiles_have_one_key_exactly_where_they_mean_the_same(place: Place, spec: Spec, others: Spec) -> None:
+    """One thing after the other is changed: each alone makes another key, or is one of those that never may."""
+    for content in range(3):
+        place.write(f"externs/{content}", str(content))
+    key = key_of(place, spec)
+    for field, value in others.items():
+        changed = {**spec, field: value}
+        same = meaning(spec) == meaning(changed)
+        assert (key_of(place, changed) == key) == same, f"{field}: {spec[field]!r} and {value!r}"
+
+
+# Another checkout, another HOME, another machine: the same key
+
+NAMES = st.sampled_from(("ws", "a b", "ünd", "kache", "target", "home", "x" * 40))
+SHAPES = ("home above", "home below", "apart", "cargo home apart", "target apart")
+HERE_AND_THERE = (
+    ("-C", "link-arg=-L{target}/native"),
+    ("-C", "link-args=-Wl,-rpath,{ws}/lib -L{cargo}/x"),
+    ("-C", "unknown={ws}"),
+    ("-L", "native={target}/debug/build/y/out"),
+    ("-L", "{ws}/vendor"),
+    ("--remap-path-prefix", "{ws}/src=/s"),
+    ("--remap-path-prefix", "{cargo}/registry=/r"),
+    ("-C", "incremental={target}/debug/incremental"),
+    ("-C", "linker={home}/bin/linker"),
+)
+
+
+def place_at(base: Path, shape: str, name: str) -> Tuple[Place, Dict[str, str]]:
+    """A checkout called ``name``, and where it, its HOME, CARGO_HOME and target directory are."""
+    home = {"home above": ".", "home below": f"{name}/home"}.get(shape, "people/me")
+    place = Place(base, name=name, home=home)
+    where = {"ws": str(place.directory), "home": os.path.normpath(place.home), "target": str(place.target)}
+    where["cargo"] = str(base / "cargo") if shape == "cargo home apart" else where["home"] + "/.cargo"
+    place.environ.update(HOME=where["home"], CARGO_HOME=where["cargo"])
+    if shape == "target apart":
+        where["target"] = str(base / "elsewhere")
+        (base / "elsewhere/debug/deps").mkdir(parents=True)
+        (base / "elsewhere/.rustc_info.json").write_text("")
+    return place, where
+
+
+@settings(SHARED, max_examples=30)
+@given(
+    shapes=st.tuples(st.sampled_from(SHAPES), st.sampled_from(SHAPES)),
+    names=st.tuples(NAMES, NAMES),
+    words=st.lists(st.sampled_from(HERE_AND_THERE), max_size=3),
+)
+def test_the_key_knows_no_place(
+    tmp_path: Path, shapes: Tuple[str, str], names: Tuple[str, str], words: List[Tuple[str, str]]
+) -> None:
+    keys = []
+    for shape, name in zip(shapes, names):
+        place, where = place_at(Path(tempfile.mkdtemp(dir=tmp_path)), shape, name)
+        place.write("externs/a", "a")
+        more = [word.format(**where) for pair in words for word in pair]
+        more += ["--extern", f"a={where['ws']}/externs/a", "-L", f"dependency={where['target']}/debug/deps"]
+        keys.append(place.key(*more, out=where["target"] + "/debug/deps"))
+    assert keys[0] == keys[1]
+
+
+def test_the_key_knows_no_place_of_a_registry_package(tmp_path: Path) -> None:
+    keys = []
+    for base in (tmp_path / "a", tmp_path / "b"):
+        place = Place(base, home="cargo/is/below")
+        package = place.home / ".cargo/registry/src/index.crates.io-1/x-0.1.0"
+        package.mkdir(parents=True)
+        (package / "lib.rs").write_text("")
+        environ = {**place.environ, "CARGO_MANIFEST_DIR": str(package)}
+        action = place.action(source=str(package / "lib.rs"), environ=environ, cwd=str(package))
+        assert action.roots.immutable and not action.fingerprinted
+        keys.append(action.key)
+    assert keys[0] == keys[1]
+
+
+def test_the_key_knows_no_place_of_a_path_dependency(tmp_path: Path) -> None:
+    keys = []
+    for base in (tmp_path / "a", tmp_path / "deeper/b"):
+        place = Place(base)
+        package = base / "outside"
+        package.mkdir()
+        environ = {**place.environ, "CARGO_MANIFEST_DIR": str(package)}
+        keys.append(place.key(source=str(package / "lib.rs"), environ=environ, cwd=str(package)))
+    assert keys[0] == keys[1]
+
+
+def test_a_member_is_not_a_path_dependency(place: Place) -> None:
+    """file!() is relative in the one and absolute in the other."""
+    assert place.key() != place.key(source=str(place.directory / "src/lib.rs"))
+
+
+def test_the_working_directory_counts(tmp_path: Path) -> None:
+    """It is in debug information, remapped or not."""
+    place = Place(tmp_path)
+    source = str(place.directory / "src/lib.rs")
+    keys = set()
+    for directory in ("/", str(tmp_path), str(place.home), str(place.home / "below"), str(place.directory)):
+        keys.add(place.key(source=source, cwd=directory))
+    assert len(keys) == 5
+
+
+def test_a_root_that_rustc_could_not_be_told_is_not_remapped(tmp_path: Path) -> None:
+    """rustc takes no argument that is not UTF-8; what the outputs hold of such a path is found by its bytes."""
+    action = Place(tmp_path, home="\udc80").action()
+    assert not [flag for flag in action.remap if "\udc80" in flag]
+    assert [flag for flag in action.remap if str(tmp_path) in flag]
+    assert "home" in action.roots.by_name
+    assert action.key != Place(tmp_path / "b").key()
+
+
+def test_an_unset_home_is_another_remapping(place: Place) -> None:
+    environ = {name: value for name, value in place.environ.items() if name not in ("HOME", "CARGO_HOME")}
+    assert place.key(environ=environ) != place.key()
+
+
+@pytest.mark.parametrize("codegen", ["instrument-coverage", "instrument-coverage=all", "instrument_coverage=yes"])
+def test_coverage_and_the_setting_bind_to_the_place(codegen: str, tmp_path: Path) -> None:
+    keys = set()
+    for name in ("a", "b"):
+        place = Place(tmp_path / name)
+        action = place.action("-C", codegen)
+        assert action.bound and not action.remap
+        keys.add(action.key)
+        settings_with(place.settings, path_normalize=False)
+        action = place.action()
+        assert action.bound and not action.remap
+        keys.add(action.key)
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize("codegen", ["instrument-coverage=off", "instrument-coverage=no", "opt-level=0"])
+def test_everything_else_is_remapped(codegen: str, place: Place) -> None:
+    action = place.action("-C", codegen)
+    assert not action.bound
+    sources = [flag.split("=")[1] for flag in action.remap]
+    # rustc takes the last that matches, so what lies inside comes later
+    assert sources[:-1] == sorted(sources[:-1], key=len)
+    assert sources[-1].endswith("/lib/rustlib/src/rust")
+    assert {str(place.directory), str(place.home), str(place.target), str(place.home / ".cargo")} == set(sources[:-1])
+
+
+# Paths and placeholders
+
+PARTS = st.sampled_from(("a", "b", "ab", "a b", "<ws>", "é"))
+DIRECTORIES = st.lists(PARTS, min_size=1, max_size=3).map(lambda parts: "/" + "/".join(parts))
+ROOTS = st.dictionaries(st.sampled_from(("workspace", "target", "home", "cargo-home")), DIRECTORIES, min_size=1).map(
+    lambda values: Roots(values, True, False)
+)
+
+
+@given(roots=ROOTS, path=DIRECTORIES)
+def test_a_path_survives_its_placeholder(roots: Roots, path: str) -> None:
+    normal = roots.normalise(path)
+    assert roots.localise(normal) == path
+    below = [value for _, value in roots.values if path == value or path.startswith(value + "/")]
+    assert (normal != path) == bool(below)
+    if below:
+        assert len(roots.localise(normal.partition(">")[0] + ">")) == max(map(len, below)), "the innermost root"
+
+
+@given(roots=ROOTS, first=DIRECTORIES, second=DIRECTORIES)
+def test_two_paths_never_get_one_placeholder(roots: Roots, first: str, second: str) -> None:
+    assert (roots.normalise(first) == roots.normalise(second)) == (first == second)
+
+
+def test_a_root_that_is_unknown_here_is_no_path() -> None:
+    roots = Roots({"workspace": "/w"}, True, False)
+    assert roots.localise("<package>/src/lib.rs") == ""
+    assert roots.localise("<workspace>") == "/w"
+    assert roots.localise("/usr/include") == "/usr/include"
+    assert roots.localise("relative") == "relative"
+
+
+@given(
+    roots=st.dictionaries(
+        st.sampled_from(("workspace", "target", "home")),
+        st.sampled_from(("/w", "/w/t", "/w-2", "/h", "/h/w")),
+        min_size=1,
+    ).map(lambda values: Roots(values, True, False)),
+    text=st.lists(
+        st.sampled_from(("/w", "/w/t", "/w-2", "/h/w", "/", ",", "=", " ", "x", "-L", ".o", ":")), max_size=8
+    ),
+)
+def test_text_survives_its_placeholders(roots: Roots, text: List[str]) -> None:
+    whole = "".join(text)
+    normal = roots.normalise_text(whole)
+    for name, value in roots.values:
+        normal = normal.replace(f"<{name}>", value)
+    assert normal == whole
+
+
+def test_text_is_looked_at_by_whole_names() -> None:
+    roots = Roots({"workspace": "/w", "target": "/w/target"}, True, False)
+    for text, normal in {
+        "-L/w/lib": "-L<workspace>/lib",
+        "/w": "<workspace>",
+        "-Wl,-rpath,/w/target/x,/w": "-Wl,-rpath,<target>/x,<workspace>",
+        "a=/w:/w/target": "a=<workspace>:<target>",
+        "/w2/x /w-2 /w_2 /w.2": "/w2/x /w-2 /w_2 /w.2",
+        "/x/w /home/w/y": "/x/w /home/w/y",
+    }.items():
+        assert roots.normalise_text(text) == normal
+
+
+# What one thing changes
+
+
+def test_the_content_of_an_extern_counts_and_its_place_does_not(place: Place) -> None:
+    place.write("a/liba.rmeta", "one")
+    place.write("b/libother.rmeta", "one")
+    first = place.key("--extern", f"a={place.directory}/a/liba.rmeta")
+    assert place.key("--extern", f"a={place.directory}/b/libother.rmeta") == first
+    assert place.key("--extern", "a=a/liba.rmeta") == first
+    place.write("a/liba.rmeta", "two")
+    assert place.key("--extern", "a=a/liba.rmeta") != first
+    assert place.refusal("--extern", "a=gone.rmeta") == "extern_missing"
+
+
+def test_an_extern_of_the_same_size_is_another_at_any_speed(place: Place) -> None:
+    """Rewritten within one tick of the clock: no memo of the first may stand for the second."""
+    path = place.write("a.rmeta", "")
+    for number in range(30):
+        keys = []
+        for letter in "ab":
+            path.write_bytes((letter * 20_000 + str(number)).encode())
+            keys.append(place.key("--extern", f"a={path}"))
+        assert keys[0] != keys[1]
+    assert not (Path(place.store.memo_dir()) / "digest").exists(), "what was written just now is not remembered"
+
+
+def test_a_large_extern_is_remembered_and_a_change_is_seen(place: Place) -> None:
+    path = place.write("a.rmeta", "a" * 20_000)
+    grow_old()
+    first = place.key("--extern", f"a={path}")
+    assert (Path(place.store.memo_dir()) / "digest").is_dir()
+    assert place.key("--extern", f"a={path}") == first
+    path.write_text("b" * 20_000)
+    assert place.key("--extern", f"a={path}") != first
+    path.write_text("a" * 20_000)
+    assert place.key("--extern", f"a={path}") == first
+
+
+def archive(place: Place, relative: str, content: str = "", magic: str = "!<arch>\n") -> Path:
+    return place.write(relative, magic + content)
+
+
+STATIC = ("-l", "static=foo", "-L", "native=one", "-L", "two")
+
+
+def test_a_static_library_counts_by_content(place: Place) -> None:
+    archive(place, "one/libfoo.a", "one")
+    first = place.key(*STATIC)
+    archive(place, "one/libfoo.a", "two")
+    assert place.key(*STATIC) != first
+    archive(place, "one/libfoo.a", "one")
+    assert place.key(*STATIC) == first
+    assert place.key("-l", "static:+whole-archive=foo", *STATIC[2:]) != first
+    assert place.key("-l", "static=foo:bar", *STATIC[2:]) != first
+
+
+def test_a_static_library_must_be_there_exactly_once_and_whole(place: Place) -> None:
+    assert place.refusal(*STATIC) == "native_library"
+    archive(place, "elsewhere/libfoo.a")
+    assert place.refusal(*STATIC) == "native_library"
+    archive(place, "one/libfoo.a", magic="!<thin>\n")
+    assert place.refusal(*STATIC) == "native_library"
+    archive(place, "one/libfoo.a")
+    place.key(*STATIC)
+    archive(place, "two/libfoo.a")
+    assert place.refusal(*STATIC) == "native_library"
+    # the same directory twice is one library
+    place.key("-l", "static=foo", "-L", "native=one", "-L", "native=./one")
+
+
+def test_a_verbatim_name_is_a_file_name(place: Place) -> None:
+    archive(place, "one/libfoo.a")
+    verbatim = ("-l", "static:+verbatim=foo.obj", "-L", "native=one")
+    assert place.refusal(*verbatim) == "native_library"
+    archive(place, "one/foo.obj", "one")
+    first = place.key(*verbatim)
+    archive(place, "one/foo.obj", "two")
+    assert place.key(*verbatim) != first
+
+
+NAMED = (
+    ("profile-use={}", "a.profdata"),
+    ("profile-use={}", "a b.profdata"),
+    ("profile-use={}", "a=b,c.profdata"),
+    ("link-arg={}", "extra.o"),
+    ("link-arg=-Wl,--version-script={}", "exports.map"),
+    ("link-arg=-Wl,--version-script,{}", "exports.map"),
+    ("link-arg=-T{}", "link.ld"),
+    ("link-arg=-Wl,-T{}", "link.ld"),
+    ("link-arg=-Wl,-T,{}", "link.ld"),
+    ("link-args=-nostdlib -T{}", "link.ld"),
+    ("link-args=-Wl,--dynamic-list={} a.o", "list"),
+    ("llvm-args=-file={}", "x.txt"),
+)
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+@pytest.mark.parametrize(("argument", "name"), NAMED)
+def test_a_file_that_an_argument_names_counts_by_content(
+    argument: str, name: str, absolute: bool, place: Place
+) -> None:
+    path = place.write(name, "one")
+    words = ("-C", argument.format(path if absolute else name))
+    for kind in ("lib", "bin"):
+        path.write_text("one")
+        first = place.key(*words, kind=kind)
+        path.write_text("two")
+        assert place.key(*words, kind=kind) != first
+        path.write_text("one")
+        assert place.key(*words, kind=kind) == first
+
+
+def test_a_linker_script_on_the_library_path_counts(place: Place) -> None:
+    place.write("out/link.x", "one")
+    words = ("-C", "link-arg=-Tlink.x", "-L", "native=out")
+    first = place.key(*words, kind="bin")
+    place.write("out/link.x", "two")
+    assert place.key(*words, kind="bin") != first
+    # the working directory comes before every -L
+    place.write("link.x", "one")
+    assert place.key(*words, kind="bin") != first
+
+
+@pytest.mark.parametrize(
+    ("argument", "name", "content"),
+    [
+        ("link-arg=@{}", "words", "a.o"),
+        ("link-arg=-Wl,@{}", "words", "a.o"),
+        ("link-arg=-T{}", "link.x", "INCLUDE memory.x"),
+        ("link-arg=-Wl,-T,{}", "link.x", "SECTIONS {}\nINPUT(other.o)"),
+        ("link-arg=-Tgone.x", "", ""),
+    ],
+)
+def test_files_that_name_files_are_refused(argument: str, name: str, content: str, place: Place) -> None:
+    place.write(name or "other", content)
+    assert place.refusal("-C", argument.format(name), kind="bin") == "input_argument"
+
+
+def test_the_order_of_named_files_follows_no_path(tmp_path: Path) -> None:
+    keys = set()
+    for base in (tmp_path / "a", tmp_path / "z"):
+        place = Place(base)
+        shared = tmp_path / "m.o"
+        shared.write_text("shared")
+        own = place.write("own.o", "own")
+        keys.add(place.key("-C", f"link-args={own} {shared}", kind="bin"))
+    assert len(keys) == 1
+
+
+def test_a_target_description_counts_by_content(place: Place) -> None:
+    path = place.write("my.json", "{}")
+    keys = [place.key("--target", str(path))]
+    path.write_text("{ }")
+    keys.append(place.key("--target", str(path)))
+    environ = {**place.environ, "RUST_TARGET_PATH": f"/nowhere:{place.directory}"}
+    keys += [place.key("--target", "my"), place.key("--target", "my", environ=environ)]
+    path.write_text("{}")
+    keys.append(place.key("--target", "my", environ=environ))
+    assert len(set(keys)) == 5
+    assert place.refusal("--target", "gone.json") == "target_json"
+
+
+def test_native_is_what_this_machine_is(place: Place) -> None:
+    if not read_file("/proc/cpuinfo"):
+        pytest.skip("nothing tells which processor this is")
+    for name in ("target-cpu", "tune-cpu"):
+        told = dict(place.action("-C", f"{name}=native").transcript.fields)
+        assert "flags" in told["native cpu"] or "Features" in told["native cpu"]
+        assert "native cpu" not in dict(place.action("-C", f"{name}=generic").transcript.fields)
+
+
+@pytest.mark.parametrize("kind", ["crate=", "all=", ""])
+@pytest.mark.parametrize("name", ["libother.rlib", "libother.rmeta"])
+def test_a_library_path_with_crates_is_refused(kind: str, name: str, place: Place) -> None:
+    place.write("lib/" + name, "")
+    assert place.refusal("-L", f"{kind}{place.directory}/lib") == "library_path"
+
+
+@pytest.mark.parametrize("kind", ["native=", "dependency=", "framework="])
+def test_other_library_paths_lead_to_no_crate(kind: str, place: Place) -> None:
+    place.write("lib/libother.rlib", "")
+    place.key("-L", f"{kind}{place.directory}/lib")
+
+
+def test_declared_inputs_count_by_name_and_content(place: Place) -> None:
+    place.write("kache.toml", "extra_inputs = ['data/*']\n")
+    keys = [place.key()]
+    place.write("data/a", "one")
+    keys.append(place.key())
+    place.write("data/a", "two")
+    keys.append(place.key())
+    os.rename(place.directory / "data/a", place.directory / "data/b")
+    keys.append(place.key())
+    place.write("kache.toml", "extra_inputs = ['data/*', 'nothing/*']\n")
+    keys.append(place.key())
+    os.unlink(place.directory / "kache.toml")
+    keys.append(place.key())
+    assert len(set(keys)) == 6
+    place.write("kache.toml", "extra_inputs = 'no list'\n")
+    assert place.refusal() == "extra_inputs"
+
+
+@pytest.mark.parametrize(
+    "name", ["CARGO_PKG_VERSION", "CARGO_PKG_X", "CARGO_CRATE_NAME", "CARGO_MANIFEST_LINKS", "RUSTC_BOOTSTRAP", "MINE"]
+)
+def test_a_variable_counts_set_empty_and_unset(name: str, place: Place) -> None:
+    settings_with(place.settings, key_env_vars=("MINE",))
+    keys = {place.key()}
+    for value in ("", "1", "unset", "=1"):
+        keys.add(place.key(environ={**place.environ, name: value}))
+    assert len(keys) == 5
+
+
+@pytest.mark.parametrize(
+    "name", ["CARGO_PRIMARY_PACKAGE", "CARGO", "LANG", "PATH", "RUSTFLAGS", "CARGO_TARGET_DIR", "TMPDIR"]
+)
+def test_a_variable_that_no_one_asked_for_does_not(name: str, place: Place) -> None:
+    assert place.key(environ={**place.environ, name: "1"}) == place.key()
+
+
+def test_apple_variables_count_for_apple_alone(place: Place) -> None:
+    environ = {**place.environ, "SDKROOT": "/sdk", "MACOSX_DEPLOYMENT_TARGET": "11.0"}
+    assert place.key(environ=environ) == place.key()
+    apple = ("--target", "aarch64-apple-darwin")
+    first = place.key(*apple, environ=environ)
+    assert place.key(*apple) != first
+    assert place.key(*apple, environ={**environ, "SDKROOT": "/other"}) != first
+
+
+# clippy
+
+
+@pytest.mark.parametrize("name", ["Cargo.toml", "clippy.toml", ".clippy.toml", "../clippy.toml", "Cargo.lock"])
+def test_what_clippy_reads_counts_for_clippy_alone(name: str, place: Place) -> None:
+    place.write("../clippy.toml", "one")
+    plain = place.key()
+    place.driver = "clippy 0.1.90"
+    first = place.key()
+    place.write(name, "two")
+    assert place.key() != first
+    place.driver = ""
+    assert place.key() == plain
+
+
+def test_the_nearest_clippy_configuration_is_the_one_that_counts(place: Place) -> None:
+    place.driver = "clippy 0.1.90"
+    place.write(".clippy.toml", "one")
+    first = place.key()
+    for other in ("clippy.toml", "../clippy.toml"):
+        place.write(other, "not read")
+        assert place.key() == first
+    named = {**place.environ, "CLIPPY_CONF_DIR": str(place.directory.parent)}
+    second = place.key(environ=named)
+    assert second != first
+    place.write("../clippy.toml", "read")
+    assert place.key(environ=named) != second
+
+
+@pytest.mark.parametrize(
+    "lint", ["clippy::cargo", "clippy::cargo_common_metadata", "clippy::wildcard_dependencies", "clippy::pedantic"]
+)
+def test_lints_that_look_at_every_package_are_refused(lint: str, place: Place) -> None:
+    place.driver = "clippy 0.1.90"
+    many = lint != "clippy::pedantic"
+    variable = {**place.environ, "CLIPPY_ARGS": f"-W__CLIPPY_HACKERY__{lint}__CLIPPY_HACKERY__"}
+    for words, environ in (((f"--warn={lint}",), place.environ), (("-D", lint), place.environ), ((), variable)):
+        action = place.unbuilt(place.arguments(*words), environ)
+        refusal = actions.build(action, place.settings, place.store)
+        assert (refusal is not None) == many
+    place.driver = ""
+    place.key("--warn", lint)
+
+
+# The linker
+
+
+def linker_at(place: Place, relative: str, banner: str) -> str:
+    """A linker that says ``banner``."""
+    path = place.write(relative, f"#!/bin/sh\ncase $1 in --version) echo '{banner}';; esac\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_linker_counts_for_what_is_linked(place: Place) -> None:
+    one, two = linker_at(place, "one/ld", "linker 1"), linker_at(place, "two/ld", "linker 1")
+    three = linker_at(place, "three/ld", "linker 3")
+    assert place.key("-C", f"linker={one}") == place.key("-C", f"linker={three}")
+    for options in ({"kind": "bin"}, {"kind": "proc-macro"}, {"kind": "cdylib"}, {"kind": "dylib"}):
+        first = place.key("-C", f"linker={one}", **options)
+        assert place.key("-C", f"linker={two}", **options) == first, "by what it is, not where"
+        assert place.key("-C", f"linker={three}", **options) != first
+    assert place.key("--test", "-C", f"linker={one}") != place.key("--test", "-C", f"linker={three}")
+    assert place.refusal("-C", "linker=/nowhere/ld", kind="bin") == "linker"
+    # a check links nothing
+    check = "dep-info,metadata"
+    assert place.key("-C", f"linker={one}", kind="bin", emit=check) == place.key(
+        "-C", f"linker={three}", kind="bin", emit=check
+    )
+
+
+@pytest.mark.parametrize("name", ["LIBRARY_PATH", "NIX_LDFLAGS", "COMPILER_PATH"])
+def test_what_moves_a_linker_counts_where_it_links(name: str, place: Place) -> None:
+    linker = ("-C", "linker=" + linker_at(place, "ld", "linker 1"))
+    environ = {**place.environ, name: "/x"}
+    assert place.key(environ=environ) == place.key()
+    assert place.key(*linker, kind="bin", environ=environ) != place.key(*linker, kind="bin")
+
+
+@pytest.mark.parametrize(
+    ("words", "flags"),
+    [
+        (["link-arg=-fuse-ld=mold", "link-arg=-Wl,-O1"], ["-fuse-ld=mold"]),
+        (["link-arg=-B/x", "link-args=-m32 --sysroot=/s y.o"], ["-B/x", "-m32", "--sysroot=/s"]),
+        (["link-arg=-B", "link-arg=/x"], ["-B/x"]),
+        (["link-args=-s --sysroot /s -fuse-ld=lld"], ["--sysroot=/s", "-fuse-ld=lld"]),
+        (["opt-level=3"], []),
+    ],
+)
+def test_the_linker_is_asked_with_the_flags_that_choose_it(words: List[str], flags: List[str], place: Place) -> None:
+    """The fake linker tells what it was asked."""
+    linker = place.write("ld", f'#!/bin/sh\necho "$*" >> {place.directory}/asked\necho linker\n')
+    linker.chmod(0o755)
+    more = [word for each in words for word in ("-C", each)]
+    place.key("-C", f"linker={linker}", *more, kind="bin")
+    asked = (place.directory / "asked").read_text()
+    assert " ".join([*flags, "-print-file-name=crt1.o"]) in asked.splitlines()
+
+
+# Looking again after the compile
+
+
+@pytest.fixture
+def everything(place: Place) -> Tuple[Place, Tuple[str, ...]]:
+    """A compile whose key read all there is to read."""
+    place.driver = "clippy 0.1.90"
+    for name in ("a.rmeta", "script.map", "my.json", "clippy.toml", "data/x"):
+        place.write(name, name)
+    archive(place, "one/libfoo.a")
+    place.write("kache.toml", "extra_inputs = ['data/*']\n")
+    words = ("--extern", "a=a.rmeta", "-C", "link-arg=-Wl,--version-script=script.map", "--target", "my.json")
+    grow_old()
+    return place, (*words, "-l", "static=foo", "-L", "native=one")
+
+
+READ = ["a.rmeta", "script.map", "my.json", "clippy.toml", "data/x", "one/libfoo.a", "Cargo.toml"]
+
+
+@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("how", ["rewritten", "same bytes again", "time put back", "replaced by an older one", "gone"])
+def test_an_input_of_the_key_that_changed_since_is_told(
+    name: str, how: str, everything: Tuple[Place, Tuple[str, ...]]
+) -> None:
+    place, words = everything
+    action = place.action(*words)
+    assert actions.changed_input(action) == ""
+    path = place.directory / name
+    if how == "rewritten":
+        path.write_text("changed")
+    elif how == "same bytes again":
+        path.write_bytes(path.read_bytes())
+    elif how == "time put back":
+        before = path.stat()
+        path.write_bytes(path.read_bytes()[:-1] + b"!")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    elif how == "replaced by an older one":
+        other = place.write("other", path.read_text())
+        os.utime(other, (1, 1))
+        os.rename(other, path)
+    else:
+        path.unlink()
+    assert actions.changed_input(action) == str(path)
+
+
+def test_an_extern_that_becomes_a_blob_meanwhile_is_the_same(place: Place, tmp_path: Path) -> None:
+    """Another kache may link a blob's inode at any time; that moves its ctime and nothing else."""
+    path = place.write("a.rlib", "x")
+    os.utime(path, (1577836800, 1577836800))
+    os.link(path, tmp_path / "blob")
+    grow_old()
+    action = place.action("--extern", "a=a.rlib")
+    os.link(path, tmp_path / "another")
+    assert actions.changed_input(action) == ""
+
+
+def test_an_input_that_was_written_just_before_is_not_trusted(place: Place) -> None:
+    """Written between the clock's tick and the hash: whether the compiler saw it is not known."""
+    action = place.unbuilt(place.arguments("--extern", "a=a.rmeta"))
+    place.write("a.rmeta", "new")
+    assert actions.build(action, place.settings, place.store) is None
+    assert actions.changed_input(action) == str(place.directory / "a.rmeta")
+
+
+# Who carries a fingerprint
+
+
+def test_only_units_that_a_macro_may_reach_look_at_the_package(place: Place) -> None:
+    assert not place.action().fingerprinted
+    assert not place.action("--extern", "proc_macro").fingerprinted
+    assert place.action(*place.extern("a")).fingerprinted
+
+
+def test_the_package_is_where_cargo_says_else_where_the_source_is(place: Place) -> None:
+    assert place.action().manifest_dir() == str(place.directory)
+    environ: Dict[str, Optional[str]] = {**place.environ}
+    del environ["CARGO_MANIFEST_DIR"]
+    action = place.unbuilt(place.arguments(), {name: value for name, value in environ.items() if value})
+    assert action.manifest_dir() == str(place.directory / "src")
+    assert action.out_dir() == str(place.out)
+    assert posix.getcwd() != action.cwd
