@@ -226,7 +226,7 @@ def test_remapped_names_are_paths_again(place: Place) -> None:
     assert replay.localise(untouched, roots) == untouched
 
 
-@pytest.mark.parametrize("inside", ["/home/me", "/work/x.y", "/w_", "/a-", "relative", "/proc/1"])
+@pytest.mark.parametrize("inside", ["/home/me", "/ws/x.y", "/w_", "/a-", "relative", "/proc/1"])
 def test_a_directory_that_is_called_like_a_remapped_one_is_left_alone(inside: str) -> None:
     for name, target in REMAP_TARGETS.items():
         roots = Roots({name: inside + target}, True, False)
