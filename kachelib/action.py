@@ -14,7 +14,7 @@ from kachelib.store import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional, Set, Tuple
+    from typing import Dict, List, Optional, Sequence, Set, Tuple
 
     from kachelib.config import Settings
     from kachelib.extra_inputs import ExtraInputs
@@ -255,7 +255,7 @@ def _add_options(action: Action, store: "Store") -> "Optional[Refusal]":
         if key in PLACE_CODEGEN:
             continue
         if key in ("target-cpu", "tune-cpu") and value == "native":
-            machine = _native_cpu()
+            machine = native_cpu()
             if not machine:
                 return Refusal("native_cpu", key)
             add("native cpu", machine)
@@ -271,7 +271,7 @@ def _add_options(action: Action, store: "Store") -> "Optional[Refusal]":
     return _add_target(action, store)
 
 
-def _native_cpu() -> str:
+def native_cpu() -> str:
     """What ``native`` stands for on this machine; "" where that cannot be told."""
     for block in (read_file("/proc/cpuinfo") or b"").split(b"\n\n")[:1]:
         lines = [line for line in block.decode("utf-8", "replace").split("\n") if line.startswith(CPU_FIELDS)]
@@ -428,7 +428,7 @@ def _add_linker(action: Action, store: "Store") -> "Optional[Refusal]":
     plan = action.plan
     if not plan.linked:
         return None
-    identity = toolchain.linker(linker_name(action), _linker_flags(plan), action.environ, store.memo_dir())
+    identity = toolchain.linker(linker_name(action), linker_flags(plan.codegen), action.environ, store.memo_dir())
     if identity is None:
         return Refusal("linker", linker_name(action))
     action.transcript.add("linker", identity)
@@ -438,10 +438,10 @@ def _add_linker(action: Action, store: "Store") -> "Optional[Refusal]":
     return None
 
 
-def _linker_flags(plan: "Plan") -> "List[str]":
+def linker_flags(codegen: "Sequence[Tuple[str, str]]") -> "List[str]":
     """The link arguments that choose another linker, or other files for it to start from."""
     words: "List[str]" = []
-    for key, value in plan.codegen:
+    for key, value in codegen:
         if key == "link-arg":
             words.append(value)
         elif key == "link-args":

@@ -61,28 +61,28 @@ def read(file: str) -> str:
 
 def wrapper(text: str, file: str) -> str:
     """The ``build.rustc-wrapper`` that the text names, or "". Raises ConfigError where it is not TOML."""
-    build = _parse(text, file).get("build")
+    build = parse(text, file).get("build")
     value = build.get(_KEY) if isinstance(build, dict) else None
     return value if isinstance(value, str) else ""
 
 
 def with_wrapper(text: str, value: str, file: str) -> str:
     """``text`` with ``build.rustc-wrapper`` set to ``value``. Raises ConfigError where that cannot be done safely."""
-    before = _parse(text, file)
+    before = parse(text, file)
     changed = _set(text, value)
     if changed is None:
         raise ConfigError(f'{file}: kache does not know how to change it; set rustc-wrapper = "{value}" by hand')
     expected = dict(before)
     build = expected.get("build", {})
     expected["build"] = {**build, _KEY: value}
-    if _parse(changed, file) != expected:
+    if parse(changed, file) != expected:
         raise ConfigError(f'{file}: kache does not know how to change it; set rustc-wrapper = "{value}" by hand')
     return changed
 
 
 def without_wrapper(text: str, file: str) -> str:
     """``text`` as it was before ``with_wrapper``; later changes stay. Raises ConfigError where it is not TOML."""
-    _parse(text, file)
+    parse(text, file)
     found = statements(text)
     for number in range(len(found) - 1, -1, -1):
         mark = _MARKED.search(_line(text, found[number]))
@@ -98,7 +98,7 @@ def without_wrapper(text: str, file: str) -> str:
         else:
             text = _remove(text, statement, joined=header and mark.group().endswith(_UNFINISHED))
         found = statements(text)
-    _parse(text, file)
+    parse(text, file)
     return text
 
 
@@ -109,7 +109,7 @@ def variables(text: bytes, directory: str) -> Dict[bytes, bytes]:
     table of ``value``, ``relative`` (to what holds ``.cargo``) and ``force``.
     """
     try:
-        table = _parse(text.decode("utf-8"), directory).get("env", {})
+        table = parse(text.decode("utf-8"), directory).get("env", {})
     except (ConfigError, UnicodeDecodeError):
         return {}
     found = {}
@@ -286,7 +286,8 @@ def quote(value: str) -> str:
     return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
 
 
-def _parse(text: str, file: str) -> Dict[str, Any]:
+def parse(text: str, file: str) -> Dict[str, Any]:
+    """A TOML document. Raises ConfigError where it is none."""
     name = "tomllib"
     if sys.version_info < (3, 11):
         from kachelib.bundle import ensure_importable

@@ -18,7 +18,7 @@ from kachelib.store import make_directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Union
+    from typing import Tuple, Union
 
 SCHEMA_VERSION = 1
 FILE_NAME = "events.jsonl"
@@ -63,6 +63,9 @@ class Event:
         "start_time",
     )
 
+    # In the order of the line; an event of another kind adds its own.
+    FIELDS: "Tuple[str, ...]" = __slots__
+
     def __init__(self) -> None:
         self.start_time = time.time()
         self.end_time = 0.0
@@ -94,7 +97,7 @@ class Event:
     def line(self) -> bytes:
         """The event's line, with its newline."""
         parts = ['{"schema_version":%d' % SCHEMA_VERSION]
-        for name in self.__slots__:
+        for name in self.FIELDS:
             value: "Union[str, int, float]" = getattr(self, name)
             if value == "":
                 continue

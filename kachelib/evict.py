@@ -128,40 +128,18 @@ def _may_start(stamp: str) -> bool:
 
 
 def _detach(settings: "Settings") -> None:
-    """Run a gc in a process of its own: own session, no terminal, nothing inherited."""
-    if posix.fork() != 0:
-        return
-    try:
-        posix.setsid()
-        null = posix.open("/dev/null", posix.O_RDWR)
-        for fd in (0, 1, 2):
-            posix.dup2(null, fd)
-        posix.nice(10)
+    """Run a gc in a process of its own."""
+    from kachelib import background
+
+    def work() -> None:
         from kachelib import log, reclaim
 
-        # Only now: code may have been read from the archive through one of these.
-        _close_all()
         try:
             reclaim.reclaim(settings, reclaim.limits(settings))
         except Exception as error:
             log.for_command(settings).error(f"gc: {error}")
-    finally:
-        posix._exit(0)
 
-
-def _close_all() -> None:
-    # Cargo's jobserver and the pipes that it reads are among them.
-    try:
-        names = posix.listdir("/dev/fd")
-    except OSError:
-        posix.closerange(3, 256)
-        return
-    for name in names:
-        if int(name) > 2:
-            try:
-                posix.close(int(name))
-            except OSError:
-                pass
+    background.start(work, ("log", "reclaim"))
 
 
 def run_gc(argv: "List[str]") -> int:

@@ -79,10 +79,10 @@ def _changed_file(candidate: "Candidate", action: "Action", store: "Store") -> s
         return _missing(paths)
     rivals: "List[str]" = []
     if not action.roots.immutable:
-        rivals = [_rival(path) for item, path in zip(present, paths) if item.kind == SOURCE]
-    for rival in rivals:
-        if rival and exists(rival):
-            return "%s stands beside a module of the same name" % action.roots.normalise(rival)
+        rivals = [rival(path) for item, path in zip(present, paths) if item.kind == SOURCE]
+    for other in rivals:
+        if other and exists(other):
+            return "%s stands beside a module of the same name" % action.roots.normalise(other)
     body = blake3(b"\n".join([memo.identity(state) for state in states])).digest()
     place = "\n".join([candidate.cache_key, action.cwd, *paths])
     memo_path = memo.path_of(store.memo_dir(), "inputs", place)
@@ -121,7 +121,7 @@ def _same_content(item: "Input", path: str, state: posix.stat_result, store: "St
         return False
 
 
-def _rival(path: str) -> str:
+def rival(path: str) -> str:
     """``foo/mod.rs`` for ``foo.rs``, and the other way round: both together are an error that no dep-info can tell."""
     if path.endswith("/mod.rs"):
         return path[:-7] + ".rs"
@@ -133,16 +133,18 @@ class _Package:
 
     Unless whole: without target directories, version control and nested
     packages; the root's *.md and LICENSE* count only where a compile read
-    them, and then they are inputs.
+    them, and then they are inputs. sources: the content of Rust sources
+    counts as well.
     """
 
-    __slots__ = ("bytes", "files", "seen", "target", "whole")
+    __slots__ = ("bytes", "files", "seen", "sources", "target", "whole")
 
-    def __init__(self, target: str, whole: bool = False) -> None:
+    def __init__(self, target: str, whole: bool = False, sources: bool = False) -> None:
         self.files: "List[_File]" = []
         self.bytes = 0
         self.target = target
         self.whole = whole
+        self.sources = sources
         self.seen: "Set[Tuple[int, int]]" = set()
 
 
@@ -170,6 +172,19 @@ def package_fingerprint(action: "Action", store: "Store") -> str:
     return digest_bytes(" ".join(found).encode()) if found else ""
 
 
+def package_tree(directory: str, target: str, store: "Store", sources: bool = False) -> str:
+    """The fingerprint of the package in ``directory`` alone; ``sources``: with the content of Rust sources.
+
+    target: the target directory, which is none of it. Raises OSError.
+    """
+    return _tree(_Package(target, sources=sources), directory, store)
+
+
+def whole_tree(directory: str, store: "Store") -> str:
+    """The fingerprint of all files below ``directory``, by name and content. Raises OSError."""
+    return _tree(_Package("", whole=True, sources=True), directory, store)
+
+
 def _tree(package: _Package, root: str, store: "Store") -> str:
     """The fingerprint of one directory, from a memo where nothing in it changed."""
     _collect(package, root, "")
@@ -178,7 +193,7 @@ def _tree(package: _Package, root: str, store: "Store") -> str:
         [file.name.encode("utf-8", "surrogateescape") + b" " + memo.identity(file.state) for file in package.files]
     )
     body = blake3(states).digest()
-    memo_path = memo.path_of(store.memo_dir(), "package", root)
+    memo_path = memo.path_of(store.memo_dir(), "contents" if package.sources else "package", root)
     known = memo.read(memo_path)
     if known is not None and known[:32] == body:
         return known[32:].decode()
@@ -205,7 +220,7 @@ def _describe(package: _Package) -> str:
     parts = [b"large" if large else b"whole"]
     for file in package.files:
         name = file.name.encode("utf-8", "surrogateescape")
-        if file.name.endswith(".rs"):
+        if file.name.endswith(".rs") and not package.sources:
             described = b""
         elif large:
             described = b"%d" % file.state.st_size

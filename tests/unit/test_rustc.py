@@ -337,7 +337,7 @@ def test_every_word_of_a_plan_is_in_it(line: List[str]) -> None:
     if not isinstance(found, Plan):
         return
     text = repr([found.options, found.codegen, found.library_paths, found.native_libraries, found.source])
-    text += repr([(each.name, each.options, each.path) for each in found.externs])
+    text += repr([("--extern", each.name, each.options, each.path) for each in found.externs])
     for word in line:
         for part in word.replace("_", "-").lstrip("-").replace("=", ":").split(":"):
             if len(part) > 1 and part.isalnum() and part[:1] not in "CLlAOgo":
