@@ -7,7 +7,7 @@ know how an outcome came about.
 Grammar (schema_version 1): a line is one JSON object with the fields of
 Event.__slots__ that are set; times are seconds since the epoch with
 microseconds, durations are milliseconds. A line that does not parse was cut
-by a crash: readers skip it.
+by a crash: readers skip it, and an empty one as well.
 """
 
 import posix
@@ -126,8 +126,9 @@ def append(cache_dir: str, event: Event) -> None:
     try:
         line = event.line()
         size = posix.fstat(fd).st_size
-        # A full disk may have cut the line before: it must not swallow this one.
-        cut = size > 0 and posix.pread(fd, 1, size - 1) != b"\n"
+        # A full disk may have cut the line before: it must not swallow this one. One that somebody is writing right
+        # now looks the same for a moment; a line too many then says nothing, and readers pass over it.
+        cut = _is_cut(fd, size) and _is_cut(fd, posix.fstat(fd).st_size)
         posix.write(fd, b"\n" + line if cut else line)
         # Only the file that is still there under its name: another call may have put it aside.
         if size > ROTATE_BYTES and posix.stat(path).st_ino == posix.fstat(fd).st_ino:
@@ -136,6 +137,10 @@ def append(cache_dir: str, event: Event) -> None:
         pass
     finally:
         posix.close(fd)
+
+
+def _is_cut(fd: int, size: int) -> bool:
+    return size > 0 and posix.pread(fd, 1, size - 1) != b"\n"
 
 
 def json_string(text: str) -> str:

@@ -115,7 +115,8 @@ class World:
             text = (self.cache_dir / "events.jsonl").read_text("utf-8", "surrogateescape")
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in text.splitlines()]
+        # two that write at once may leave an empty line
+        return [json.loads(line) for line in text.splitlines() if line]
 
     def run(
         self,
