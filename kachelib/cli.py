@@ -29,6 +29,8 @@ COMMANDS: Dict[str, Command] = {
     "why-miss": Command("why", "run", "why a crate was compiled: which input changed"),
     "gc": Command("evict", "run_gc", "remove what was not used for long"),
     "purge": Command("purge", "run", "remove everything, or one crate"),
+    "save": Command("warm_command", "run_save", "keep what Cargo built, for new target directories"),
+    "warm": Command("warm_command", "run_warm", "put back what Cargo would build into a new target directory"),
     "doctor": Command("doctor", "run", "check this machine, the setup and the store"),
     "init": Command("setup", "run", "make kache Cargo's compiler wrapper, or undo that"),
     "bench": Command("bench_command", "run", "build a project without cache, cold and warm, and compare"),

@@ -27,7 +27,7 @@ class File(NamedTuple):
 
 
 class Shelf(NamedTuple):
-    """What lies in store/ or entries/: files by the key they are named for; unfinished files; what is neither."""
+    """What lies in one of these: files by the key they are named for; unfinished files; what is neither."""
 
     files: Dict[str, File]
     temporaries: List[File]
@@ -42,6 +42,11 @@ def blobs(cache_dir: str) -> Shelf:
 def entries(cache_dir: str) -> Shelf:
     """All of entries/."""
     return _shelf(cache_dir + "/entries")
+
+
+def units(cache_dir: str) -> Shelf:
+    """All of units/."""
+    return _shelf(cache_dir + "/units")
 
 
 def files(directory: str) -> List[File]:

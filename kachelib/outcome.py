@@ -14,8 +14,10 @@ MISS = "miss"
 PASSTHROUGH = "passthrough"
 ERROR = "error"
 SKIPPED = "skipped"
+# Of no compile: units put back before Cargo looked.
+WARMED = "warmed"
 
-RESULTS = (LOCAL_HIT, PREFETCH_HIT, REMOTE_HIT, DUP, MISS, PASSTHROUGH, ERROR, SKIPPED)
+RESULTS = (LOCAL_HIT, PREFETCH_HIT, REMOTE_HIT, DUP, MISS, PASSTHROUGH, ERROR, SKIPPED, WARMED)
 HITS = (LOCAL_HIT, PREFETCH_HIT, REMOTE_HIT)
 
 # Why a call was handed to the compiler as it is. Name -> what a person reads.

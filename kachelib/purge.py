@@ -8,7 +8,7 @@ directory; removes nothing that kache did not name.
 import os
 from typing import Dict, Iterable, List
 
-from kachelib import console, evict, index, inventory, reclaim, sweep
+from kachelib import console, evict, index, inventory, reclaim, sweep, unit_gc
 from kachelib.inventory import File
 from kachelib.outcome import StoreError
 from kachelib.store import Store
@@ -92,8 +92,10 @@ def _purge_all(cache_dir: str, outcome: Outcome) -> None:
     # Entries first: without them nobody looks for the blobs.
     outcome.entries_removed = _remove_all(entries.files.values(), outcome)
     outcome.blobs_removed = _remove_all(blobs.files.values(), outcome)
-    _remove_all([*entries.temporaries, *blobs.temporaries], outcome)
-    for shelf in ("/entries", "/store"):
+    records = inventory.units(cache_dir)
+    _remove_all([*records.files.values(), *unit_gc.plan_files(cache_dir)], outcome)
+    _remove_all([*entries.temporaries, *blobs.temporaries, *records.temporaries], outcome)
+    for shelf in ("/entries", "/store", "/units", "/plans"):
         _remove_empty_shards(cache_dir + shelf)
     sweep.memos(cache_dir, age=-1.0)
     sweep.claims(cache_dir)

@@ -4,7 +4,7 @@ Owns the order in which entries go, when a blob may go, and what is told about
 it. Entries go first, then the blobs that no entry names any more; a store that
 is used meanwhile sees a miss at worst.
 
-What the limit counts is what ``du`` says of store/ and entries/: blocks on
+What the limit counts is what ``du`` says of store/, entries/ and units/: blocks on
 disk, an inode once. A blob whose inode a target directory shares counts in
 full: with the target gone, it is the store alone that keeps it. Removing it
 gives the blocks back only then; so what was removed and what that gave back
@@ -15,7 +15,7 @@ import os
 import time
 from typing import Dict, List, NamedTuple, Optional, Set
 
-from kachelib import evict, history, index, inventory, log, sweep
+from kachelib import evict, history, index, inventory, log, sweep, unit_gc
 from kachelib.config import Settings
 from kachelib.index import Index, Item
 from kachelib.inventory import File
@@ -107,8 +107,11 @@ def reclaim(settings: Settings, wanted: Limits, patience: float = 0.0) -> Outcom
 
 def _tidy(store: Store, wanted: Limits, outcome: Outcome) -> None:
     shelf = inventory.blobs(store.root)
+    records = inventory.units(store.root)
+    known = unit_gc.read(store)
+    unit_gc.note_uses(store, known)
     entries = inventory.entries(store.root)
-    total = inventory.disk_bytes([*shelf.files.values(), *entries.files.values()])
+    total = inventory.disk_bytes([*shelf.files.values(), *entries.files.values(), *records.files.values()])
     outcome.limit_bytes = wanted.size
     with index.opened(store.root) as view:
         plan = _Plan(view, shelf.files, entries.files, total)
@@ -116,9 +119,10 @@ def _tidy(store: Store, wanted: Limits, outcome: Outcome) -> None:
         evicted = _evict(store, plan.chosen, entries.files, wanted, outcome)
         view.refresh()
         named = {reference.digest for reference in view.references()}
+    named |= unit_gc.prune(store, known, named, wanted.age)
     doomed = {digest for item in evicted for digest in plan.blobs_of[item.cache_key]}
     _remove_blobs(shelf.files, named, doomed, outcome)
-    unfinished = [*shelf.temporaries, *entries.temporaries]
+    unfinished = [*shelf.temporaries, *entries.temporaries, *records.temporaries]
     outcome.temporaries_removed = sweep.temporaries(unfinished).removed
     outcome.store_bytes = max(0, total - outcome.bytes_freed)
     outcome.reasons = _reasons(plan, wanted, outcome)

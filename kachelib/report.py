@@ -135,7 +135,8 @@ def store_fields(settings: Settings) -> Fields:
     entries = inventory.entries(settings.cache_dir).files
     with index.opened(settings.cache_dir) as view:
         items = view.items()
-    taken = inventory.disk_bytes([*blobs.values(), *entries.values()])
+    records = inventory.units(settings.cache_dir).files
+    taken = inventory.disk_bytes([*blobs.values(), *entries.values(), *records.values()])
     return {
         "path": settings.cache_dir,
         "entries": len(items),

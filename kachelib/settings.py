@@ -103,6 +103,12 @@ SETTINGS = (
             help="environment variables whose values are in every cache key", ours=True),
     Setting("path_normalize", "KACHE_RUSTC_PATH_NORMALIZE", "cache.rustc_path_normalize", FLAG, True,
             help="remap local paths, so that entries are good in other places", ours=True),
+    Setting("warm_targets", "KACHE_WARM_TARGETS", "cache.warm_targets", FLAG, True,
+            help="put whole units back into a new target directory", ours=True),
+    Setting("warm_deadline_ms", "KACHE_WARM_DEADLINE_MS", "cache.warm_deadline_ms", COUNT, 3000,
+            help="how long putting units back may take, in milliseconds", low=1, high=600_000, ours=True),
+    Setting("take_units", "KACHE_TAKE_UNITS", "cache.take_units", FLAG, True,
+            help="keep what Cargo built, for putting it back, once Cargo has ended", ours=True),
     Setting("s3_concurrency", "KACHE_S3_CONCURRENCY", "cache.s3_concurrency", COUNT, 16,
             help="most concurrent S3 operations", low=1, high=1024),
     Setting("s3_pool_idle_secs", "KACHE_S3_POOL_IDLE_SECS", "cache.s3_pool_idle_secs", SECONDS, 300,
@@ -148,6 +154,9 @@ class Settings:
     key_salt: str
     key_env_vars: "Tuple[str, ...]"
     path_normalize: bool
+    warm_targets: bool
+    warm_deadline_ms: int
+    take_units: bool
     s3_concurrency: int
     s3_pool_idle_secs: int
     daemon_idle_timeout_secs: int

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 # seconds. Longer than any compile that people wait for.
 PATIENCE = 900.0
 
+# How Cargo asks about a target, before it opens the target's directory.
+TARGET_PROBE = ["-", "--crate-name", "___"]
+
 # Above this, arguments go to the compiler in a file: no Unix allows less.
 LONG_COMMAND = 100_000
 
@@ -78,6 +81,8 @@ def run(call: Invocation) -> int:
     """The story: what cannot be cached becomes the compiler, what is known comes back, the rest is compiled."""
     asked = rustc.parse(call.arguments)
     if isinstance(asked, NotACompile):
+        if call.arguments[:3] == TARGET_PROBE:
+            warm_target(call)
         return execute([*call.command, *call.arguments])
     call.settings = config.load(call.environ, _search(call, asked))
     if call.settings.disabled:
@@ -103,7 +108,19 @@ def run(call: Invocation) -> int:
     return miss(call, found)
 
 
-def _search(call: Invocation, asked: "Plan | Refusal") -> "tuple[str, ...]":
+def warm_target(call: Invocation) -> None:
+    """Before Cargo opens a target directory, put back what it would only build again. Whatever fails, Cargo goes on."""
+    try:
+        call.settings = config.load(call.environ, _search(call, None))
+        if not (call.settings.disabled or call.settings.broken):
+            from kachelib import warming
+
+            warming.on_probe(call.command, call.environ, call.settings)
+    except Exception as error:
+        note_trouble(error)
+
+
+def _search(call: Invocation, asked: "Optional[Plan | Refusal]") -> "tuple[str, ...]":
     """Where the project's configuration may lie above: Cargo's directory, the outputs', the compiler's."""
     places = []
     if sys.platform == "linux":
@@ -253,6 +270,9 @@ def keep(call: Invocation, action: "Action", finished: "Finished", fingerprint: 
             event.result = outcome.DUP
         else:
             evict.maybe_start(call.settings, event.size)
+        from kachelib import taker
+
+        taker.maybe_start(call.command, call.environ, call.settings, call.store)
     except collect.NotStored as error:
         event.reason += "; not stored: %s" % error
     except Exception as error:

@@ -96,6 +96,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rust: Mapping[str, st
     env.update(
         # a shim named python3 would cost each start more than kache does
         KACHE_PYTHON=os.path.realpath(sys.executable),
+        # most tests are about the wrapper, which a warm target does not call
+        KACHE_WARM_TARGETS="0",
+        KACHE_TAKE_UNITS="0",
         LC_ALL="C",
         CARGO_NET_OFFLINE="true",
         CARGO_TERM_COLOR="never",

@@ -1,0 +1,293 @@
+"""Conditions: what Cargo does not see and a unit yet hangs on, and whether it is here as it was there.
+
+Owns the kinds of a snapshot's requirements, their values at this place, and the environment key. Reads only. Knows
+snapshots, settings and the compiler; nothing of how units are taken or put back.
+
+kind, name, value of a Requirement (paths may have placeholders):
+
+    env       variable          "=" and its value, or "-" where it was not set
+    linker    program LF flags  digest of the linker's identity
+    ccompiler program           digest of the C compiler's identity
+    cpu       ""                digest of what target-cpu=native stands for
+    driver    ""                digest of clippy-driver's version
+    remap     source LF cwd     the roots that the compiler was told to remap
+    exists    path              "": it is there
+    package   directory         fingerprint of a package, as a proc macro may see it
+    contents  directory         the same with the content of Rust sources
+    tree      directory         names and contents of all files below it
+    state     path              inode and times of what lies outside of all packages
+    commit    directory         the commit that is checked out
+    extra     directory         digest of the declared extra inputs
+"""
+
+import posix
+
+from kachelib import extra_inputs, inputs, memo, roots, toolchain
+from kachelib.action import APPLE_VARIABLES, native_cpu
+from kachelib.entry import ABSENT, SOURCE
+from kachelib.key import SCHEMA, Transcript, digest_bytes
+from kachelib.roots import CARGO_HOME, HOME, SYSROOT, TARGET, WORKSPACE, Roots, exists
+from kachelib.store import read_file
+from kachelib.units import SCHEMA as UNITS_SCHEMA
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Dict, List, Optional, Tuple
+
+    from kachelib.cargo_call import CargoCall
+    from kachelib.config import Settings
+    from kachelib.entry import Input
+    from kachelib.store import Store
+    from kachelib.toolchain import Toolchain
+    from kachelib.units import Requirement, Snapshot
+
+# Read by rustc and by no fingerprint of Cargo's.
+ENVIRONMENT = (*APPLE_VARIABLES, "RUSTC_BOOTSTRAP", "RUST_TARGET_PATH")
+
+# What changes the work of a C compiler that a build script calls, declared or not.
+C_ENVIRONMENT = (
+    "AR", "ARFLAGS", "CC", "CFLAGS", "CPATH", "CPPFLAGS", "CXX", "CXXFLAGS", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH",
+    "HOST_CC", "HOST_CFLAGS", "LDFLAGS", "TARGET_CC", "TARGET_CFLAGS", "PKG_CONFIG_PATH", "SOURCE_DATE_EPOCH",
+)  # fmt: skip
+
+# These roots may be written in another way elsewhere; the others only bind.
+REWRITTEN = (WORKSPACE, TARGET, CARGO_HOME)
+
+
+class Here:
+    """This place: what requirements are compared with.
+
+    roots: of the whole build; rewritten: those that text may name in another way elsewhere; tools: the compiler's
+    identity; cargo: Cargo's version; store: for memos, and what is taken; shelf: where snapshots come from.
+    """
+
+    def __init__(self, call: "CargoCall", settings: "Settings", store: "Store", tools: "Toolchain", cargo: str) -> None:
+        self.call = call
+        self.settings = settings
+        self.store = store
+        # Where snapshots come from: the user's own store, or the one that is only read.
+        self.shelf = store
+        self.tools = tools
+        self.cargo = cargo
+        self.environ = call.environ
+        values = {WORKSPACE: call.root, TARGET: call.build_dir, CARGO_HOME: call.cargo_home, SYSROOT: tools.sysroot}
+        home = self.environ.get("HOME", "").rstrip("/")
+        if home.startswith("/"):
+            values[HOME] = home
+        self.roots = Roots({name: value for name, value in values.items() if len(value) > 1}, True, False)
+        rewritten = {name: value for name, value in self.roots.by_name.items() if name in REWRITTEN}
+        self.rewritten = Roots(rewritten, True, False)
+        self._known: "Dict[Tuple[str, str], str]" = {}
+        self._kinds: "Dict[str, Callable[[str], str]]" = {
+            "env": self._variable,
+            "linker": self._linker,
+            "ccompiler": self._c_compiler,
+            "cpu": self._cpu,
+            "driver": self._driver,
+            "remap": self._remap,
+            "exists": self._exists,
+            "package": self._package,
+            "contents": self._contents,
+            "tree": self._tree,
+            "state": self._state,
+            "commit": self._commit,
+            "extra": self._extra,
+        }
+
+    def selection(self) -> str:
+        """What a plan is found by, beside its Cargo.lock: the environment key and what chooses between fingerprints."""
+        key = Transcript()
+        key.add("schema", UNITS_SCHEMA + " " + SCHEMA)
+        key.add("compiler", self.tools.version)
+        key.add("cargo", self.cargo)
+        key.add("remap", "yes" if self.settings.path_normalize else "no")
+        key.add("salt", self.settings.key_salt)
+        for name in self.settings.key_env_vars:
+            key.add("env " + name, self._variable(name))
+        for name in ENVIRONMENT:
+            key.add("env " + name, self._variable(name))
+        for pattern in self.settings.exclude:
+            key.add("exclude", pattern)
+        key.add("profile", self.call.profile)
+        key.add("triples", " ".join(self.call.triples))
+        key.add("cargo home", self.call.cargo_home)
+        for text in self.call.selection:
+            key.add("selection", text)
+        return key.digest()
+
+    def value(self, kind: str, name: str) -> str:
+        """What a requirement's value is here; "?" where it cannot be told, which is never equal. Asked once each."""
+        key = kind, name
+        found = self._known.get(key)
+        if found is None:
+            try:
+                found = self._kinds[kind](name) if kind in self._kinds else "?"
+            except OSError:
+                found = "?"
+            self._known[key] = found
+        return found
+
+    def difference(self, snapshot: "Snapshot") -> str:
+        """The first thing that is not here as it was there, in words; "" where all is."""
+        for name, value in snapshot.bindings:
+            if self.roots.by_name.get(name) != value:
+                return "bound to %s %s" % (name, value)
+        for need in snapshot.requirements:
+            found = self.value(need.kind, need.name)
+            if found != need.value or found == "?":
+                return self._describe(need)
+        for item in snapshot.inputs:
+            why = self._input(item)
+            if why:
+                return why
+        return ""
+
+    def _describe(self, need: "Requirement") -> str:
+        name = need.name.partition("\n")[0]
+        words = {
+            "env": "variable %s differs" % name,
+            "linker": "linker %s is another one" % name,
+            "ccompiler": "C compiler %s is another one" % name,
+            "cpu": "target-cpu=native is another processor",
+            "driver": "clippy-driver is another one",
+            "remap": "the local roots lie otherwise",
+            "exists": "%s does not exist" % name,
+            "package": "a file of the package %s differs" % name,
+            "contents": "a file of the package %s differs" % name,
+            "tree": "a file below %s differs" % name,
+            "state": "%s changed" % name,
+            "commit": "another commit is checked out",
+            "extra": "an extra input of %s differs" % name,
+        }
+        return words.get(need.kind, "%s is not understood" % need.kind)
+
+    def _input(self, item: "Input") -> str:
+        key = "input", item.path
+        path = self.local(item.path)
+        if item.kind == ABSENT:
+            return "%s appeared" % item.path if exists(path) else ""
+        found = self._known.get(key)
+        if found is None:
+            try:
+                found = memo.file_digest(path, self.store)
+            except OSError:
+                found = ""
+            self._known[key] = found
+        if found != item.digest:
+            return "%s differs" % item.path if found else "%s does not exist" % item.path
+        if item.kind == SOURCE:
+            rival = inputs.rival(path)
+            if rival and exists(rival):
+                return "%s stands beside a module of the same name" % item.path
+        return ""
+
+    def local(self, path: str) -> str:
+        """A path with placeholders as it is here; one of an unknown root leads nowhere."""
+        return self.roots.localise(path) or "/\1"
+
+    def _variable(self, name: str) -> str:
+        return "=" + self.environ[name] if name in self.environ else "-"
+
+    def _linker(self, name: str) -> str:
+        program, *flags = name.split("\n")
+        found = toolchain.linker(program, flags, self.environ, self.store.memo_dir())
+        if found is None:
+            return "?"
+        names = [each for each in toolchain.LINKER_ENVIRONMENT if each in self.environ]
+        surroundings = [each + "=" + self.environ[each] for each in names]
+        return digest_bytes("\n".join([found, *surroundings]).encode("utf-8", "surrogateescape"))
+
+    def _c_compiler(self, name: str) -> str:
+        return self._linker(name)
+
+    def _cpu(self, _: str) -> str:
+        return digest_bytes(native_cpu().encode()) if native_cpu() else "?"
+
+    def _driver(self, _: str) -> str:
+        program = self.tools.sysroot + "/bin/clippy-driver"
+        found = toolchain.identify([program, self.tools.program], self.environ, self.store.memo_dir())
+        return digest_bytes(found.driver.encode()) if found else "?"
+
+    def _remap(self, name: str) -> str:
+        source, _, cwd = name.partition("\n")
+        cwd = self.local(cwd)
+        place = source if not source.startswith(("<", "/")) else self.local(source)
+        environ = dict(self.environ)
+        environ.pop("CARGO_MANIFEST_DIR", None)
+        directory = self.call.build_dir + "/" + self.call.profile + "/deps"
+        found = roots.with_sysroot(roots.find(place, cwd, directory, environ), self.tools.sysroot)
+        names = set(found.remapped())
+        if self.environ.get("HOME", "").rstrip("/") in found.by_name.values():
+            names.add(HOME)
+        return ",".join(sorted(names)) + " " + ("yes" if found.member else "no")
+
+    def _exists(self, name: str) -> str:
+        return "" if exists(self.local(name)) else "?"
+
+    def _package(self, name: str) -> str:
+        return inputs.package_tree(self.local(name), self.call.target_dir, self.store)
+
+    def _contents(self, name: str) -> str:
+        return inputs.package_tree(self.local(name), self.call.target_dir, self.store, sources=True)
+
+    def _tree(self, name: str) -> str:
+        return inputs.whole_tree(self.local(name), self.store)
+
+    def _state(self, name: str) -> str:
+        return memo.identity(posix.stat(self.local(name))).decode()
+
+    def _commit(self, name: str) -> str:
+        return head_commit(self.local(name)) or "?"
+
+    def _extra(self, name: str) -> str:
+        found = extra_inputs.read(self.local(name), self.store.memo_dir())
+        if found is None:
+            return ""
+        if found.error:
+            return "?"
+        parts = [*found.patterns, *[each + " " + memo.file_digest(path, self.store) for each, path in found.files]]
+        return digest_bytes("\0".join(parts).encode("utf-8", "surrogateescape"))
+
+
+def head_commit(directory: str) -> str:
+    """The commit that git has checked out around ``directory``, 40 or more hex digits; "" where that is not known."""
+    while directory:
+        place = directory + "/.git"
+        if exists(place):
+            return _head(place)
+        directory = directory.rpartition("/")[0]
+    return ""
+
+
+def _head(place: str) -> str:
+    link = read_file(place)
+    if link is not None and link.startswith(b"gitdir: "):
+        # a worktree or submodule
+        place = roots.absolute(link[8:].strip().decode("utf-8", "surrogateescape"), place.rpartition("/")[0])
+    head = _text(place + "/HEAD")
+    if not head.startswith("ref: "):
+        return head if _is_commit(head) else ""
+    name = head[5:]
+    common = _text(place + "/commondir")
+    for base in (place, roots.absolute(common, place) if common else place):
+        found = _text(base + "/" + name)
+        if _is_commit(found):
+            return found
+        for line in _text(base + "/packed-refs").split("\n"):
+            commit, _, ref = line.partition(" ")
+            if ref == name and _is_commit(commit):
+                return commit
+    return ""
+
+
+def _text(path: str) -> str:
+    return (read_file(path) or b"").decode("utf-8", "surrogateescape").strip()
+
+
+def _is_commit(text: str) -> bool:
+    return len(text) in (40, 64) and all(char in "0123456789abcdef" for char in text)
+
+
+def compiler(command: "List[str]", environ: "Dict[str, str]", store: "Store") -> "Optional[Toolchain]":
+    """The identity of the compiler that Cargo would call; of a driver's the one behind it."""
+    return toolchain.identify(command[-1:], environ, store.memo_dir())

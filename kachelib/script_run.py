@@ -1,0 +1,227 @@
+"""The run of a build script: what it declared, what it left, what else it hangs on.
+
+Owns the reading of a run's directory (``build/<package>-<hash>/``) and the rules by which it may be kept. Knows the
+forms of snapshots and the kinds of conditions; not where a snapshot goes. Source of the directives: Cargo's reference,
+"Build Scripts".
+"""
+
+import os
+from typing import Dict, List, Tuple
+
+from kachelib import memo
+from kachelib.conditions import C_ENVIRONMENT, Here, head_commit
+from kachelib.entry import FILE, Input
+from kachelib.fingerprint import STAMP, Described
+from kachelib.key import digest_bytes
+from kachelib.store import digest_file, read_file
+from kachelib.units import COPY, DIRECTORY, RAW, TEXT, File, Requirement, Snapshot, remaining_roots, with_placeholders
+
+# Larger ones are blobs, and a script that leaves more than this many files is left to run.
+INLINE_LIMIT = 64 * 1024
+MOST_FILES = 4_000
+
+# A system library may come and go in any of these; their times move with each package that is installed.
+LIBRARY_PLACES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/share/pkgconfig")
+
+OBJECTS = (b"!<arch>\n", b"\x7fELF", b"\xcf\xfa\xed\xfe", b"BC\xc0\xde")
+
+COMMIT_DIGITS = 7
+
+
+class Refused(Exception):
+    """Why a unit is not kept; the text is for people."""
+
+
+class Run:
+    """One run. directory: below the profile's directory; package: the package's directory; immutable: it lies in a
+    registry or git checkout."""
+
+    def __init__(self, profile_dir: str, directory: str, package: str, immutable: bool, described: Described) -> None:
+        self.profile_dir = profile_dir
+        self.directory = directory
+        self.package = package
+        self.immutable = immutable
+        self.described = described
+        self.path = profile_dir + "/" + directory
+        self.output = read_file(self.path + "/output")
+        self.tree: List[Tuple[str, os.stat_result]] = []
+        for base, names, files in os.walk(self.path + "/out"):
+            for name in [*files, *names]:
+                path = base + "/" + name
+                self.tree.append((path, os.lstat(path)))
+            if len(self.tree) > MOST_FILES:
+                raise Refused("its build script left more than %d files" % MOST_FILES)
+        self.tree.sort(key=lambda each: each[0])
+
+    def content_digest(self, here: Here) -> str:
+        """What dependants see of the run: its words and its files, the same in every place."""
+        parts = [_anywhere(self.output or b"", here)]
+        for path, state in self.tree:
+            parts.append(path[len(self.path) :].encode("utf-8", "surrogateescape"))
+            if os.path.islink(path) or os.path.isdir(path):
+                continue
+            data = read_file(path) if state.st_size <= INLINE_LIMIT else None
+            parts.append(digest_file(path).encode() if data is None else _anywhere(data, here))
+        return digest_bytes(b"\0\0".join(b"%d:%b" % (len(part), part) for part in parts))
+
+    def keep(self, snapshot: Snapshot, here: Here) -> None:
+        """Fill in files, inputs and requirements. Raises Refused, OSError."""
+        if self.output is None:
+            raise Refused("its build script's output is missing")
+        self._check_age()
+        self._add_declared(snapshot, here)
+        self._add_words(snapshot, here)
+        compiled = False
+        found = b""
+        for path, state in self.tree:
+            if os.path.islink(path) or not (os.path.isdir(path) or os.path.isfile(path)):
+                raise Refused("its build script left %s, which is no plain file" % os.path.basename(path))
+            relative = path[len(self.profile_dir) + 1 :]
+            if os.path.isdir(path):
+                snapshot.files.append(File(DIRECTORY, relative, 0o777))
+                continue
+            file, data = keep_file(path, relative, state, snapshot, here)
+            snapshot.files.append(file)
+            compiled = compiled or data.startswith(OBJECTS)
+            found += data if len(found) < 1 << 24 else b""
+        text = self.output
+        if compiled or b"=CC" in text or b"=CXX" in text:
+            _add_c_compiler(snapshot, here)
+        self._add_commit(snapshot, here, text + found)
+        if not self.immutable:
+            snapshot.stamped = True
+            name = here.roots.normalise(self.package)
+            snapshot.requirements.append(Requirement("contents", name, here.value("contents", name)))
+
+    def _check_age(self) -> None:
+        """Cargo does not empty OUT_DIR before a run: what an earlier one left, a fresh build has not."""
+        began = os.stat(self.path + "/" + STAMP).st_mtime_ns
+        for path, state in self.tree:
+            if state.st_ctime_ns < began and not os.path.isdir(path):
+                raise Refused("%s was left by an earlier run" % os.path.basename(path))
+
+    def _add_declared(self, snapshot: Snapshot, here: Here) -> None:
+        declared = self.described.declared()
+        if declared is None:
+            if not self.immutable:
+                raise Refused("its build script declares nothing, so Cargo runs it for every change")
+            return
+        ended = os.stat(self.path + "/output").st_mtime_ns
+        for name in declared:
+            path = os.path.normpath(os.path.join(self.package, name))
+            if self.immutable and path.startswith(here.call.cargo_home + "/"):
+                continue
+            if path.startswith(here.call.build_dir + "/"):
+                raise Refused("its build script declares %s, which lies in the target directory" % name)
+            snapshot.stamped = True
+            state = os.stat(path) if os.path.exists(path) else None
+            if state is None:
+                raise Refused("its build script declares %s, which does not exist" % name)
+            if max(state.st_mtime_ns, state.st_ctime_ns) > ended:
+                raise Refused("%s changed after the build script ran" % name)
+            place = here.roots.normalise(path)
+            if os.path.isdir(path):
+                if not _is_old_tree(path, ended):
+                    raise Refused("a file below %s changed after the build script ran" % name)
+                snapshot.requirements.append(Requirement("tree", place, here.value("tree", place)))
+            else:
+                snapshot.inputs.append(Input(FILE, place, memo.file_digest(path, here.store)))
+
+    def _add_words(self, snapshot: Snapshot, here: Here) -> None:
+        """The directives; where they name places of this system, the run is bound to their state."""
+        text = (self.output or b"").decode("utf-8", "surrogateescape")
+        outside: Dict[str, None] = {}
+        libraries = False
+        for line in text.split("\n"):
+            if not line.startswith("cargo:"):
+                continue
+            key, _, value = line[6:].lstrip(":").partition("=")
+            if key == "rerun-if-changed":
+                continue
+            libraries = libraries or (key == "rustc-link-lib" and not self._has_library(value))
+            for word in value.replace("=", " ").replace(",", " ").replace(":", " ").split():
+                if word.startswith("/") and not self._is_own(word, here):
+                    outside[word] = None
+        if libraries:
+            triple = here.tools.field("host").replace("-unknown", "")
+            places = [*LIBRARY_PLACES, "/usr/lib/" + triple, "/usr/lib/" + triple + "/pkgconfig"]
+            outside.update((place, None) for place in places if os.path.isdir(place))
+        for path in outside:
+            if os.path.exists(path):
+                snapshot.requirements.append(Requirement("state", path, here.value("state", path)))
+
+    def _is_own(self, word: str, here: Here) -> bool:
+        """Whether a path lies where its content is known otherwise."""
+        places = [here.call.build_dir, here.call.cargo_home, here.tools.sysroot, self.package]
+        return any(word == place or word.startswith(place + "/") for place in places)
+
+    def _has_library(self, value: str) -> bool:
+        """Whether ``rustc-link-lib`` names what the script itself left in OUT_DIR."""
+        name = value.rpartition("=")[2].partition(":")[0]
+        names = {"lib%s.a" % name, "lib%s.so" % name, name}
+        return any(os.path.basename(path) in names for path, _ in self.tree)
+
+    def _add_commit(self, snapshot: Snapshot, here: Here, text: bytes) -> None:
+        if self.immutable:
+            return
+        commit = head_commit(self.package)
+        if commit and commit[:COMMIT_DIGITS].encode() in text.lower():
+            snapshot.requirements.append(Requirement("commit", here.roots.normalise(self.package), commit))
+
+
+def keep_file(path: str, relative: str, state: os.stat_result, snapshot: Snapshot, here: Here) -> Tuple[File, bytes]:
+    """A file as a snapshot keeps it, and its content; binds the snapshot to the roots that it names and that cannot be
+    rewritten. Raises OSError."""
+    mode = state.st_mode & 0o777
+    with open(path, "rb") as stream:
+        data = stream.read()
+    text = with_placeholders(data, here.rewritten) if len(data) <= INLINE_LIMIT else None
+    bind(snapshot, here, remaining_roots(data if text is None else text, here.roots))
+    if text is not None:
+        return File(TEXT, relative, mode, text), data
+    if len(data) <= INLINE_LIMIT:
+        return File(RAW, relative, mode, data), data
+    digest = digest_bytes(data)
+    here.store.put_file(path, digest, len(data), False, bool(mode & 0o100))
+    return File(COPY, relative, mode, digest=digest, size=len(data)), data
+
+
+def bind(snapshot: Snapshot, here: Here, names: List[str]) -> None:
+    """Bind a snapshot to the value that these roots have here."""
+    known = {name for name, _ in snapshot.bindings}
+    for name in names:
+        if name not in known:
+            snapshot.bindings.append((name, here.roots.by_name[name]))
+
+
+def _add_c_compiler(snapshot: Snapshot, here: Here) -> None:
+    programs = {"cc"}
+    for name in C_ENVIRONMENT:
+        snapshot.requirements.append(Requirement("env", name, here.value("env", name)))
+    for name, value in here.environ.items():
+        if name.startswith(("CC_", "CXX_", "CFLAGS_", "CXXFLAGS_", "AR_")):
+            snapshot.requirements.append(Requirement("env", name, "=" + value))
+        if name.startswith(("CC", "CXX", "HOST_CC", "TARGET_CC")) and value.split():
+            programs.add(value.split()[0])
+    if "c++" not in programs and here.value("ccompiler", "c++") != "?":
+        programs.add("c++")
+    for program in sorted(programs):
+        found = here.value("ccompiler", program)
+        if found != "?":
+            snapshot.requirements.append(Requirement("ccompiler", program, found))
+        elif program == "cc":
+            raise Refused("the C compiler cannot be identified")
+
+
+def _anywhere(data: bytes, here: Here) -> bytes:
+    text = with_placeholders(data, here.rewritten)
+    return data if text is None else text
+
+
+def _is_old_tree(directory: str, ended: int) -> bool:
+    for base, _, files in os.walk(directory):
+        for name in [*files, "."]:
+            state = os.lstat(os.path.join(base, name))
+            if max(state.st_mtime_ns, state.st_ctime_ns) > ended:
+                return False
+    return True

@@ -1,0 +1,125 @@
+"""The helper that takes units once Cargo has ended.
+
+Owns when it is started, its claim on a target, and its waiting. What it takes, take.py decides.
+"""
+
+import posix
+import sys
+import time
+
+from kachelib import background, cargo_call, conditions, log
+from kachelib.cargo_call import CargoCall, Unclear
+from kachelib.conditions import Here
+from kachelib.key import digest_bytes
+from kachelib.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, List, Optional
+
+    from kachelib.config import Settings
+
+# seconds. A build that takes longer than this is taken by the next one.
+LONGEST_BUILD = 6 * 3600.0
+LONGEST_WORK = 60.0
+
+PAUSE = 0.02
+
+MODULES = ("take", "index", "conditions", "extra_inputs", "probe", "log", "cargo_config", "config_file")
+
+
+def here_of_parent(command: "List[str]", environ: "Dict[str, str]", settings: "Settings", store: Store) -> Here:
+    """This place, as the Cargo that started this process sees it. command: the compiler's. Raises Unclear."""
+    call = cargo_call.of_parent(environ)
+    try:
+        cargo = posix.readlink("/proc/%d/exe" % posix.getppid())
+    except OSError:
+        raise Unclear("Cargo's own program is not known") from None
+    return here_of(call, cargo, command, settings, store)
+
+
+def here_of(call: CargoCall, cargo: str, command: "List[str]", settings: "Settings", store: Store) -> Here:
+    """This place for a call of ``cargo`` (a path). Raises Unclear."""
+    tools = conditions.compiler(command, call.environ, store)
+    version = cargo_call.cargo_version(cargo, store.memo_dir(), call.environ)
+    if tools is None or not version:
+        raise Unclear("the compiler or Cargo cannot be identified")
+    return Here(call, settings, store, tools, version)
+
+
+def maybe_start(command: "List[str]", environ: "Dict[str, str]", settings: "Settings", store: Store) -> None:
+    """Start the helper for the Cargo that called the wrapper, unless it has one. Never raises OSError."""
+    if sys.platform != "linux" or not settings.take_units or not settings.cache_dir:
+        return
+    try:
+        call = cargo_call.of_parent(environ)
+        name = _claim_name(call)
+        claim = store.claim(name, 0)
+        if claim is None:
+            return
+        store.release(name, claim)
+        here = here_of_parent(command, environ, settings, store)
+        cargo = posix.getppid()
+        background.start(lambda: _take_after(cargo, here), MODULES)
+    except (OSError, Unclear):
+        pass
+
+
+def _claim_name(call: CargoCall) -> str:
+    text = "take %s %s %s" % (call.build_dir, call.profile, " ".join(call.triples))
+    return digest_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+def _take_after(cargo: int, here: Here) -> None:
+    """Wait for the process ``cargo`` to end, then take what it left."""
+    from kachelib import take
+
+    name = _claim_name(here.call)
+    claim = here.store.claim(name, 0)
+    if claim is None:
+        return
+    try:
+        if not wait_for(cargo, LONGEST_BUILD):
+            return
+        _limit()
+        began = time.monotonic()
+        found = take.take(here, began + LONGEST_WORK)
+        voice = log.for_command(here.settings)
+        voice.info("took %d units, %d not" % (len(found.kept), len(found.refused)))
+        for key, why in found.refused.items():
+            voice.debug("not taken: %s: %s" % (key[1], why))
+    except Exception as error:
+        log.for_command(here.settings).info("taking units: %s: %s" % (type(error).__name__, error))
+    finally:
+        here.store.release(name, claim)
+
+
+def _limit() -> None:
+    """End this process where the work takes much too long, whatever it hangs on."""
+    import signal
+
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(int(LONGEST_WORK) + 30)
+
+
+def wait_for(pid: int, patience: float) -> bool:
+    """Whether the process ends within ``patience`` seconds."""
+    deadline = time.monotonic() + patience
+    started = _start_time(pid)
+    pause = PAUSE
+    while started is not None and _start_time(pid) == started:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+        pause = min(pause * 1.2, 0.5)
+    return True
+
+
+def _start_time(pid: int) -> "Optional[bytes]":
+    """When a process began, in the kernel's ticks; None where there is none (proc(5), stat, field 22), or where it is
+    dead and only not yet waited for."""
+    from kachelib.store import read_file
+
+    data = read_file("/proc/%d/stat" % pid)
+    fields = data.rpartition(b") ")[2].split(b" ") if data else []
+    return fields[19] if len(fields) > 19 and fields[0] not in (b"Z", b"X") else None

@@ -1,0 +1,379 @@
+"""Warming: whole Cargo units put back into a new target directory, before Cargo looks.
+
+Owns the choice of a closed set of snapshots and the order, inodes and times with which they are put back. Knows
+snapshots and conditions; nothing of how a snapshot was taken.
+
+Why this cannot be wrong stands in docs/architecture.md. In short: Cargo compares its own fingerprints; what these do
+not say is compared here; and a unit goes back only with exactly the generation of everything it was built against,
+because files that all have one time tell Cargo nothing of generations.
+"""
+
+import posix
+import time
+
+from kachelib import cargo_call, fingerprint, memo, units
+from kachelib.fingerprint import FormatError
+from kachelib.key import digest_bytes
+from kachelib.roots import exists
+from kachelib.store import (
+    BLOB_TIME,
+    CLONED,
+    LINKED,
+    Store,
+    make_directories,
+    read_file,
+    remove,
+    write_file,
+)
+from kachelib.units import COPY, DIRECTORY, LINK, NAME, RAW, TEXT, WATCHED, Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, List, Optional, Tuple
+
+    from kachelib.conditions import Here
+    from kachelib.units import File, Snapshot
+
+    Key = Tuple[str, str]
+
+BLOB_TIME_NS = BLOB_TIME * 1_000_000_000
+
+# The clock that stamps files moves in ticks: what is written in the tick in which the stamp was taken must look newer.
+TICK_NS = 10_000_000
+WHOLE_SECOND_NS = 1_000_000_000
+
+# For a Cargo.lock that was never seen, so many others are looked into.
+MOST_PLANS = 8
+
+# https://bford.info/cachedir/; the text is the one that Cargo's users find.
+CACHEDIR_TAG = b"""Signature: 8a477f597d28d172789f06886806bc55
+# This file is a cache directory tag created by cargo.
+# For information about cache directory tags see https://bford.info/cachedir/
+"""
+
+FORMS = (LINK, COPY, NAME, TEXT, RAW, WATCHED, DIRECTORY)
+
+
+class Outcome:
+    """What a warming came to. reason: why nothing at all was looked at, "" otherwise; back: the units put back;
+    left: unit -> why it was left out. Bytes are those of blobs."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.back: "List[Key]" = []
+        self.left: "Dict[Key, str]" = {}
+        self.packages: "Dict[Key, str]" = {}
+        self.complete = False
+        self.files = 0
+        self.hardlinked_bytes = 0
+        self.reflinked_bytes = 0
+        self.copied_bytes = 0
+
+
+class _Choice:
+    """Which snapshot of each unit suits this place: what it was built against suits, and is the one it was built
+    against."""
+
+    def __init__(self, here: "Here", plan: Plan, outcome: Outcome) -> None:
+        self.here = here
+        self.plan = plan
+        self.chosen: "Dict[Key, Snapshot]" = {}
+        self.order: "List[Snapshot]" = []
+        self.left = outcome.left
+        self.packages = outcome.packages
+        self._read: "Dict[Key, List[Snapshot]]" = {}
+
+    def choose(self) -> None:
+        """Judge every unit of the plan, what it depends on first."""
+        for start in self.plan.units:
+            stack = [start]
+            while stack:
+                key = stack[-1]
+                if key in self.chosen or key in self.left:
+                    stack.pop()
+                    continue
+                waiting = [
+                    dep[:2]
+                    for snapshot in self._snapshots(key)
+                    for dep in snapshot.dependencies
+                    if dep[:2] not in self.chosen and dep[:2] not in self.left
+                ]
+                loop = [each for each in waiting if each in stack]
+                if loop:
+                    self.left[key] = "it depends on itself"
+                elif waiting:
+                    stack += waiting
+                else:
+                    self._judge(key)
+
+    def _snapshots(self, key: "Key") -> "List[Snapshot]":
+        if key not in self._read:
+            found = [units.read_unit(self.here.shelf, digest) for digest in self.plan.units.get(key, ())]
+            sound = [each for each in found if each is not None and each.key() == key and is_sound(each)]
+            self._read[key] = sound
+        return self._read[key]
+
+    def _judge(self, key: "Key") -> None:
+        why = ""
+        for snapshot in self._snapshots(key):
+            self.packages[key] = snapshot.package
+            found = self._difference(snapshot)
+            if not found:
+                self.chosen[key] = snapshot
+                self.order.append(snapshot)
+                return
+            why = why or found
+        self.left[key] = why or "no snapshot"
+
+    def _difference(self, snapshot: "Snapshot") -> str:
+        for triple, unit, generation in snapshot.dependencies:
+            other = self.chosen.get((triple, unit))
+            if other is None:
+                return "%s is left out" % unit.partition("/")[0]
+            if other.generation != generation:
+                return "%s is another one than it was built against" % unit.partition("/")[0]
+        for file in snapshot.files:
+            if file.digest and not self.here.shelf.has_blob(file.digest, file.size):
+                return "a blob is missing"
+        return self.here.difference(snapshot)
+
+
+def is_sound(snapshot: "Snapshot") -> bool:
+    """Whether every path of a record stays in the profile's directory, and every form is known."""
+    names = [file.path for file in snapshot.files]
+    names += [snapshot.directory + "/" + snapshot.name]
+    return all(
+        name and not name.startswith("/") and not any(part in ("", ".", "..") for part in name.split("/"))
+        for name in names
+    ) and all(file.form in FORMS and not file.mode & ~0o777 for file in snapshot.files)
+
+
+def find_plan(here: "Here") -> "Optional[Plan]":
+    """The plan of this Cargo.lock; for one that was never seen, what other locks' plans have of its packages."""
+    lock = read_file(here.call.lock_file())
+    if lock is None:
+        return None
+    selection = here.selection()
+    digest = digest_bytes(lock)
+    plan = units.read_plan(here.shelf, selection, digest)
+    if plan is not None:
+        try:
+            posix.utime(units.plan_path(here.shelf.root, selection, digest))
+        except OSError:
+            pass
+        return plan
+    others = units.plans_of(here.shelf, selection, MOST_PLANS)
+    if not others:
+        return None
+    text = lock.decode("utf-8", "surrogateescape")
+    wanted = {"%s-%s" % (name, version) for name, version, _ in cargo_call.locked_packages(text)}
+    merged = Plan()
+    for other in reversed(others):
+        for key, digests in other.units.items():
+            for each in reversed(digests):
+                merged.add(key, each)
+    return _only(merged, wanted, here)
+
+
+def _only(plan: Plan, wanted: "set[str]", here: "Here") -> Plan:
+    """The plan without units of registry packages that a lock file does not name."""
+    found = Plan()
+    for key, digests in plan.units.items():
+        snapshot = units.read_unit(here.shelf, digests[0])
+        if snapshot is not None and (not snapshot.package or snapshot.package in wanted):
+            found.units[key] = digests
+    return found
+
+
+def warm(here: "Here", deadline: float, explain: bool = False) -> Outcome:
+    """Put back what suits this place. explain: only say what would be. deadline: of time.monotonic(). Never raises
+    OSError for a unit: that unit is left out."""
+    outcome = Outcome()
+    call = here.call
+    if any(in_use(directory) for _, directory in call.directories()):
+        outcome.reason = "the target directory is in use: %s" % call.build_dir
+        return outcome
+    stamp = _stamp()
+    plan = find_plan(here)
+    if plan is None and here.settings.readonly_store:
+        here.shelf = Store(here.settings.readonly_store, writable=False)
+        plan = find_plan(here)
+    if plan is None or not plan.units:
+        outcome.reason = "no plan: nothing was taken for this profile, compiler and environment"
+        return outcome
+    choice = _Choice(here, plan, outcome)
+    choice.choose()
+    outcome.complete = not outcome.left
+    if explain:
+        outcome.back = [snapshot.key() for snapshot in choice.order]
+    elif choice.order:
+        outcome.complete = False
+        _PutBack(here, stamp, outcome).all(choice.order, deadline)
+    return outcome
+
+
+def in_use(directory: str) -> bool:
+    """Whether Cargo, or we, have put units into a profile's directory already."""
+    return any(exists(directory + each) for each in ("/.fingerprint", "/build", "/deps"))
+
+
+def _stamp() -> int:
+    """The time for units whose freshness hangs on files: before the first of these is read."""
+    now = memo.file_clock()
+    return now - (WHOLE_SECOND_NS if now % WHOLE_SECOND_NS == 0 else TICK_NS)
+
+
+class _PutBack:
+    """Puts chosen units into the target directory."""
+
+    def __init__(self, here: "Here", stamp: int, outcome: Outcome) -> None:
+        self.here = here
+        self.stamp = stamp
+        self.outcome = outcome
+        self.directories = dict(here.call.directories())
+        self._made: "set[str]" = set()
+
+    def all(self, order: "List[Snapshot]", deadline: float) -> None:
+        """Put back what can be put back by the deadline, what others depend on first."""
+        outcome = self.outcome
+        locks = _Locks()
+        # Units that are back -> whether they carry the stamp.
+        back: "Dict[Key, bool]" = {}
+        try:
+            for triple in self.directories:
+                _make_target(self.here.call.build_dir + ("/" + triple if triple else ""))
+            for directory in self.directories.values():
+                make_directories(directory)
+                if not locks.take(directory, self.here.cargo) or in_use(directory):
+                    outcome.reason = "another Cargo is at work in %s" % directory
+                    return
+            for snapshot in order:
+                key = snapshot.key()
+                below = [dep[:2] for dep in snapshot.dependencies]
+                if time.monotonic() > deadline:
+                    outcome.left[key] = "the deadline passed"
+                elif any(dep not in back for dep in below):
+                    outcome.left[key] = "what it was built against is left out"
+                else:
+                    new = snapshot.stamped or any(back[dep] for dep in below)
+                    try:
+                        self._unit(snapshot, self.stamp if new else 0)
+                    except (OSError, KeyError, ValueError, FormatError) as error:
+                        outcome.left[key] = "it could not be put back: %s" % error
+                        continue
+                    back[key] = new
+            outcome.complete = not outcome.left
+        finally:
+            outcome.back = list(back)
+            locks.release()
+
+    def _unit(self, snapshot: "Snapshot", stamp: int) -> None:
+        """Put one unit back, its fingerprint last: before that Cargo takes it for unfinished. Raises OSError.
+
+        stamp: for what Cargo compares with files' times; 0 where nothing is, and all keep the one time of blobs.
+        """
+        moment = stamp or BLOB_TIME_NS
+        base = self.directories[snapshot.triple]
+        # Cargo compares the newest output: the shared .rlib may keep its time beside a private .rmeta.
+        private = any(file.form == LINK and not file.path.endswith(".rlib") for file in snapshot.files)
+        before = ""
+        for file in snapshot.files:
+            path = base + "/" + file.path
+            if file.form == DIRECTORY:
+                self._directory(path)
+                continue
+            self._directory(path.rpartition("/")[0])
+            if file.form in (LINK, COPY):
+                share = file.form == LINK and (not stamp or (private and file.path.endswith(".rlib")))
+                self._blob(file, path, share, moment)
+            elif file.form == NAME:
+                remove(path)
+                posix.link(before, path)
+            else:
+                self._inline(file, path, moment)
+            self.outcome.files += 1
+            before = path
+
+    def _directory(self, path: str) -> None:
+        """Make each directory once."""
+        if path not in self._made:
+            make_directories(path)
+            self._made.add(path)
+
+    def _blob(self, file: "File", path: str, share: bool, moment: int) -> None:
+        how = self.here.shelf.restore(file.digest, file.size, path, share, bool(file.mode & 0o100))
+        if not how:
+            raise FileNotFoundError("a blob is missing")
+        if how == LINKED:
+            self.outcome.hardlinked_bytes += file.size
+            return
+        posix.utime(path, ns=(moment, moment))
+        if how == CLONED:
+            self.outcome.reflinked_bytes += file.size
+        else:
+            self.outcome.copied_bytes += file.size
+
+    def _inline(self, file: "File", path: str, moment: int) -> None:
+        data = file.content
+        if file.form == TEXT:
+            data = units.without_placeholders(data, self.here.roots.by_name)
+        elif file.form == WATCHED:
+            data = fingerprint.decode_dep(data).with_paths(self._local).encode()
+        remove(path)
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, file.mode)
+        try:
+            if posix.write(fd, data) != len(data):
+                raise OSError("the disk is full")
+            posix.utime(fd, ns=(moment, moment))
+        finally:
+            posix.close(fd)
+
+    def _local(self, name: bytes) -> bytes:
+        text = self.here.roots.localise(name.decode("utf-8", "surrogateescape"))
+        return text.encode("utf-8", "surrogateescape")
+
+
+class _Locks:
+    """Cargo's own locks on a profile's directory: another Cargo waits while we hold them, and we never wait."""
+
+    def __init__(self) -> None:
+        self._held: "List[int]" = []
+
+    def take(self, directory: str, cargo: str) -> bool:
+        """Try to lock; False where somebody else holds it."""
+        import fcntl
+
+        names = [".cargo-lock"]
+        if _minor(cargo) >= 96:
+            names.append(".cargo-build-lock")
+        for name in names:
+            fd = posix.open(directory + "/" + name, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o644)
+            self._held.append(fd)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False
+        return True
+
+    def release(self) -> None:
+        """Give all of them back."""
+        for fd in self._held:
+            posix.close(fd)
+        self._held = []
+
+
+def _minor(version: str) -> int:
+    """95 for "cargo 1.95.0 (…)"; 0 where that cannot be read."""
+    parts = version.partition(" ")[2].split(".")
+    return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
+
+
+def _make_target(directory: str) -> None:
+    """The target directory, marked as one: Cargo marks only what it makes itself."""
+    if exists(directory):
+        return
+    make_directories(directory)
+    try:
+        write_file(directory + "/CACHEDIR.TAG", CACHEDIR_TAG, 0o644)
+    except OSError:
+        pass
