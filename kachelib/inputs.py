@@ -133,8 +133,8 @@ class _Package:
 
     Unless whole: without target directories, version control and nested
     packages; the root's *.md and LICENSE* count only where a compile read
-    them, and then they are inputs. sources: the content of Rust sources
-    counts as well.
+    them, and then they are inputs. sources: those and the content of Rust
+    sources count as well.
     """
 
     __slots__ = ("bytes", "files", "seen", "sources", "target", "whole")
@@ -283,4 +283,4 @@ def _collect(package: _Package, directory: str, prefix: str) -> None:
 def _is_left_out(name: str, prefix: str, path: str, package: _Package) -> bool:
     if name in VERSION_CONTROL or path == package.target:
         return True
-    return not prefix and (name.endswith(".md") or name.startswith("LICENSE"))
+    return not prefix and not package.sources and (name.endswith(".md") or name.startswith("LICENSE"))

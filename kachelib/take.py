@@ -84,6 +84,8 @@ class _Keeper:
         """The unit as it is kept. Raises Refused, FormatError, OSError."""
         if unit.refusal or not unit.generation:
             raise Refused(unit.refusal or "it is not complete")
+        if len((unit.directory + unit.name).split()) != 1:
+            raise Refused("its name holds a space")
         s = Snapshot()
         s.triple, s.directory, s.name, s.hash = unit.triple, unit.directory, unit.name, unit.hash
         s.generation = unit.generation

@@ -87,22 +87,24 @@ class _Choice:
         """Judge every unit of the plan, what it depends on first."""
         for start in self.plan.units:
             stack = [start]
+            # Those of the stack that wait for others on it.
+            waiting: "set[Key]" = set()
             while stack:
                 key = stack[-1]
                 if key in self.chosen or key in self.left:
                     stack.pop()
                     continue
-                waiting = [
+                missing = {
                     dep[:2]
                     for snapshot in self._snapshots(key)
                     for dep in snapshot.dependencies
                     if dep[:2] not in self.chosen and dep[:2] not in self.left
-                ]
-                loop = [each for each in waiting if each in stack]
-                if loop:
+                }
+                if missing & waiting or key in missing:
                     self.left[key] = "it depends on itself"
-                elif waiting:
-                    stack += waiting
+                elif missing:
+                    waiting.add(key)
+                    stack += missing
                 else:
                     self._judge(key)
 
@@ -194,6 +196,9 @@ def warm(here: "Here", deadline: float, explain: bool = False) -> Outcome:
         outcome.reason = "the target directory is in use: %s" % call.build_dir
         return outcome
     stamp = _stamp()
+    if not exists(call.lock_file()):
+        outcome.reason = "there is no %s" % call.lock_file()
+        return outcome
     plan = find_plan(here)
     if plan is None and here.settings.readonly_store:
         here.shelf = Store(here.settings.readonly_store, writable=False)
@@ -319,8 +324,12 @@ class _PutBack:
             data = units.without_placeholders(data, self.here.roots.by_name)
         elif file.form == WATCHED:
             data = fingerprint.decode_dep(data).with_paths(self._local).encode()
-        remove(path)
-        fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, file.mode)
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
+        try:
+            fd = posix.open(path, flags, file.mode)
+        except FileExistsError:
+            remove(path)
+            fd = posix.open(path, flags, file.mode)
         try:
             if posix.write(fd, data) != len(data):
                 raise OSError("the disk is full")

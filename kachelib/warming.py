@@ -16,7 +16,7 @@ from kachelib.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List
+    from typing import Callable, Dict, List
 
     from kachelib.config import Settings
     from kachelib.warm import Outcome
@@ -39,8 +39,13 @@ class Warming(Event):
         self.target_dir = ""
 
 
-def on_probe(command: "List[str]", environ: "Dict[str, str]", settings: "Settings") -> None:
-    """Warm the target that Cargo asks about, where it is new; start the helper where something is left to take."""
+def on_probe(
+    command: "List[str]", environ: "Dict[str, str]", settings: "Settings", answer: "Callable[[], None]"
+) -> None:
+    """Warm the target that Cargo asks about, where it is new; start the helper where something is left to take.
+
+    answer: starts the compiler that answers Cargo, to be called once before the work begins.
+    """
     if sys.platform != "linux" or not settings.warm_targets or not settings.cache_dir:
         return
     voice = log.for_wrapper(settings)
@@ -54,6 +59,7 @@ def on_probe(command: "List[str]", environ: "Dict[str, str]", settings: "Setting
     except Unclear as why:
         voice.debug("not warmed: %s" % why)
         return
+    answer()
     outcome = once(here, event)
     for key, reason in outcome.left.items():
         voice.debug("left out: %s: %s" % (key[1], reason))

@@ -81,9 +81,8 @@ def run(call: Invocation) -> int:
     """The story: what cannot be cached becomes the compiler, what is known comes back, the rest is compiled."""
     asked = rustc.parse(call.arguments)
     if isinstance(asked, NotACompile):
-        if call.arguments[:3] == TARGET_PROBE:
-            warm_target(call)
-        return execute([*call.command, *call.arguments])
+        answering = warm_target(call) if call.arguments[:3] == TARGET_PROBE else 0
+        return end_like(posix.waitpid(answering, 0)[1]) if answering else execute([*call.command, *call.arguments])
     call.settings = config.load(call.environ, _search(call, asked))
     if call.settings.disabled:
         return execute([*call.command, *call.arguments])
@@ -108,16 +107,22 @@ def run(call: Invocation) -> int:
     return miss(call, found)
 
 
-def warm_target(call: Invocation) -> None:
-    """Before Cargo opens a target directory, put back what it would only build again. Whatever fails, Cargo goes on."""
+def warm_target(call: Invocation) -> int:
+    """Before Cargo opens a target directory, put back what it would only build again. Whatever fails, Cargo goes on.
+
+    Returns the process of the compiler that answers Cargo meanwhile, or 0 where none was started.
+    """
+    started: "List[int]" = []
     try:
         call.settings = config.load(call.environ, _search(call, None))
         if not (call.settings.disabled or call.settings.broken):
             from kachelib import warming
 
-            warming.on_probe(call.command, call.environ, call.settings)
+            answer = [*call.command, *call.arguments]
+            warming.on_probe(call.command, call.environ, call.settings, lambda: started.append(start(answer)))
     except Exception as error:
         note_trouble(error)
+    return started[0] if started else 0
 
 
 def _search(call: Invocation, asked: "Optional[Plan | Refusal]") -> "tuple[str, ...]":
@@ -428,6 +433,15 @@ def execute(argv: "List[str]") -> int:
     except OSError as error:
         posix.write(2, ("kache: cannot run %s: %s\n" % (argv[0], error.strerror)).encode("utf-8", "surrogateescape"))
     return 127
+
+
+def start(argv: "List[str]") -> int:
+    """The compiler as a process of its own, with our streams; returns its number. Raises OSError."""
+    from kachelib.compile import environment
+
+    program = toolchain.resolve(argv[0], config.environment()) or argv[0]
+    # Python ignores these two, and a program inherits what is ignored.
+    return posix.posix_spawn(program, argv, environment(), setsigdef=[SIGPIPE, SIGXFSZ])
 
 
 def end_like(status: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Union
 
 import pytest
 
-from tests.world import Cargo, Run, World
+from tests.world import Cargo, Kache, Run, World
 
 ON: Dict[str, Optional[str]] = {"KACHE_CACHE_EXECUTABLES": "1", "KACHE_WARM_TARGETS": "1"}
 
@@ -139,6 +139,12 @@ class Builder:
         assert not again.built(), again.stderr
         assert not again.events
         return run
+
+
+@pytest.fixture
+def kache(kache_file: Kache) -> Kache:
+    """As it ships; the source tree is the same code."""
+    return kache_file
 
 
 @pytest.fixture
