@@ -1,6 +1,6 @@
 """``kache bench``: one's own project without cache, cold and warm.
 
-Owns the three builds, in scratch target directories with a scratch cache, and
+Owns the builds, in scratch target directories with a scratch cache, and
 what is shown of them. Leaves the project's own target directory, the store and
 the event log alone.
 """
@@ -13,13 +13,34 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from kachelib import bundle, config, console, history, report, setup, sweep
 from kachelib.outcome import KacheError
 
-# name of the run, what is said of it, whether kache is the wrapper
-RUNS = (("uncached", "without cache", False), ("cold", "cold, storing", True), ("warm", "warm, new target", True))
+
+class Build(NamedTuple):
+    """One of the builds. name: in JSON; text: what is said of it; cached: whether kache is the wrapper; executables:
+    whether those are cached, None for what the settings say; shown: or only made to fill the cache."""
+
+    name: str
+    text: str
+    cached: bool
+    executables: Optional[str] = None
+    shown: bool = True
+
+
+RUNS = (
+    Build("uncached", "without cache", False),
+    Build("cold", "cold, storing", True),
+    Build("warm", "warm, new target", True),
+)
+
+# Where the settings leave executables out: what caching them would bring. The libraries are stored by then.
+WITH_EXECUTABLES = (
+    Build("fill", "", True, "1", shown=False),
+    Build("warm_executables", "the same with KACHE_CACHE_EXECUTABLES=1", True, "1"),
+)
 
 
 class Project(NamedTuple):
@@ -85,17 +106,38 @@ def find_project(path: str) -> Project:
 def measure(project: Project, scratch: str, arguments: List[str], quiet: bool) -> Dict[str, Any]:
     """The three builds; the document that --json prints. Raises KacheError where one fails."""
     wrapper = _wrapper(scratch)
-    cache = scratch + "/cache"
+    builds = RUNS if console.load_settings().cache_executables else (*RUNS, *WITH_EXECUTABLES)
     runs: List[Dict[str, Any]] = []
-    for name, _, cached in RUNS:
-        env = dict(config.environment(), CARGO_TARGET_DIR=f"{scratch}/{name}", RUSTC_WRAPPER=wrapper if cached else "")
-        env.update(KACHE_CACHE_DIR=cache, KACHE_PROGRESS="never")
+    for build in builds:
+        env = dict(config.environment(), CARGO_TARGET_DIR=f"{scratch}/{build.name}", KACHE_PROGRESS="never")
+        env.update(RUSTC_WRAPPER=wrapper if build.cached else "", KACHE_CACHE_DIR=scratch + "/cache")
+        # What a helper would do a moment later is done in between, and is not measured.
+        env.update(KACHE_TAKE_UNITS="0")
+        if build.executables:
+            env.update(KACHE_CACHE_EXECUTABLES=build.executables)
         command = ["cargo", "build", "--manifest-path", project.manifest, *arguments]
         started, clock = time.time(), time.monotonic()
         _cargo(command, env, project.root, quiet)
         seconds = time.monotonic() - clock
-        runs.append({"name": name, "seconds": round(seconds, 3), **_counted(cache, started, cached)})
+        if build.shown:
+            counted = _counted(scratch + "/cache", started, build.cached)
+            runs.append({"name": build.name, "seconds": round(seconds, 3), **counted})
+        if build.cached:
+            _save(project, arguments, env)
     return {"project": project.root, "cargo_arguments": arguments, "runs": runs}
+
+
+def _save(project: Project, arguments: List[str], env: Dict[str, str]) -> None:
+    """Keep the units of a build; where its arguments are not understood, there are none to put back."""
+    words = []
+    for word, following in zip(arguments, [*arguments[1:], ""]):
+        name, equals, value = word.partition("=")
+        if word in ("--release", "-r"):
+            words.append(word)
+        elif name in ("--profile", "--target"):
+            words += [name, value if equals else following]
+    command = [*bundle.start_command(), "save", "--manifest-path", project.manifest, *words]
+    subprocess.run(command, env=env, cwd=project.root, capture_output=True, check=False)
 
 
 def lines(document: Dict[str, Any]) -> List[str]:
@@ -103,15 +145,16 @@ def lines(document: Dict[str, Any]) -> List[str]:
     runs = document["runs"]
     base = runs[0]["seconds"] or 0.001
     rows = []
-    for (_, text, _), found in zip(RUNS, runs):
+    texts = {build.name: build.text for build in (*RUNS, *WITH_EXECUTABLES)}
+    for found in runs:
         share = f"{100 * found['seconds'] / base:.0f} %"
-        rows.append((text, console.duration(found["seconds"]), share))
+        rows.append((texts[found["name"]], console.duration(found["seconds"]), share))
     told = [console.paint(document["project"], "bold"), *console.table(("BUILD", ">TIME", ">OF UNCACHED"), rows)]
-    warm = runs[-1]["report"]
+    warm = runs[2]["report"]
     told += ["", "the warm build:", *report.hit_table(warm)]
     told += [f"  not cached: {row['count']} x {row['text']}" for row in warm["bypass"]["reasons"]]
     if any(row["reason"] == "executable" for row in warm["bypass"]["reasons"]):
-        told.append("  'KACHE_CACHE_EXECUTABLES=1 kache bench' shows what caching those would bring")
+        told.append("  KACHE_CACHE_EXECUTABLES=1 (cache.cache_executables) caches those as well")
     return told
 
 

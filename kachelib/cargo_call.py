@@ -142,7 +142,7 @@ def parse(words: "Sequence[str]", cwd: str, environ: "Dict[str, str]") -> CargoC
             raise Unclear("--target %s is not understood" % triple)
     call.triples += list(dict.fromkeys(targets))
     for name in sorted(environ):
-        if name in SELECTING or name.startswith(SELECTING_PREFIXES):
+        if name in SELECTING or (name.startswith(SELECTING_PREFIXES) and name != "CARGO_TARGET_DIR"):
             call.selection.append(name + "=" + environ[name])
     call.selection += configured.texts
     call.selection += ["--config=" + value for value in options.get("--config", ())]

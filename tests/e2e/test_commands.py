@@ -179,16 +179,23 @@ def test_init_makes_cargo_call_kache_and_undo_stops_it(
     assert not (world.home / ".cargo/config.toml").exists()
 
 
-def test_bench_compares_three_builds_and_leaves_no_trace(
+def test_bench_compares_builds_and_leaves_no_trace(
     workspace: Callable[..., Path], cargo: Cargo, kache: Kache, world: World
 ) -> None:
     ws = workspace(FILES)
     found = json.loads(kache.run("bench", ws, "--json", "--", "--release").ok().stdout)
-    assert [run["name"] for run in found["runs"]] == ["uncached", "cold", "warm"]
+    assert [run["name"] for run in found["runs"]] == ["uncached", "cold", "warm", "warm_executables"]
     assert found["cargo_arguments"] == ["--release"]
-    cold, warm = (run["report"]["summary"] for run in found["runs"][1:])
+    cold, warm, all_warm = (run["report"]["summary"] for run in found["runs"][1:])
     assert (cold["misses"], cold["local_hits"]) == (2, 0)
     assert (warm["misses"], warm["local_hits"]) == (0, 2)
+    assert (all_warm["misses"], all_warm["passthroughs"]) == (0, 0)
+    # where targets are warmed, Cargo calls for nothing
+    on = {"KACHE_WARM_TARGETS": "1", "KACHE_CACHE_EXECUTABLES": "1"}
+    runs = json.loads(kache.run("bench", ws, "--json", env=on).ok().stdout)["runs"]
+    assert [run["name"] for run in runs] == ["uncached", "cold", "warm"]
+    assert runs[2]["report"]["summary"]["warmed"] > 0
+    assert runs[2]["report"]["summary"]["local_hits"] == 0
     assert sorted(path.name for path in ws.iterdir()) == ["Cargo.lock", "Cargo.toml", "app", "base", "mid"]
     assert not world.cache_dir.exists()
     table = kache.run("bench", ws).ok().stdout

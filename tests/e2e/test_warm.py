@@ -217,6 +217,16 @@ def test_another_checkout_with_new_file_times_has_the_same_bytes(builder: Builde
     assert [name for name, data in found.items() if expected[name] != data] == []
 
 
+def test_another_target_directory(builder: Builder, ws: Path, world: World) -> None:
+    """Where the target lies says nothing about what is in it."""
+    builder.build(ws)
+    builder.save(ws)
+    builder.env["CARGO_TARGET_DIR"] = str(world.root / "far" / "away")
+    run = builder.build(ws)
+    assert not run.built(), run.stderr
+    assert calls(run) == []
+
+
 @pytest.mark.parametrize(
     "words",
     [("check",), ("test", "--no-run"), ("clippy",), ("build", "--release"), ("check", "--all-targets"), ("run",)],

@@ -19,6 +19,13 @@ def document(world: World, *events: Dict[str, Any]) -> Dict[str, Any]:
     return {"project": "/ws", "cargo_arguments": [], "runs": runs}
 
 
+def test_a_fourth_time_is_shown_where_it_was_taken(world: World) -> None:
+    found = document(world, {"result": "local_hit"})
+    found["runs"].append({"name": "warm_executables", "seconds": 0.2, "report": found["runs"][2]["report"]})
+    rows = [" ".join(line.split()) for line in bench_command.lines(found)]
+    assert rows[5] == "the same with KACHE_CACHE_EXECUTABLES=1 200 ms 1 %"
+
+
 def test_times_are_shown_with_their_share_of_the_uncached_build(world: World) -> None:
     lines = bench_command.lines(document(world, {"result": "local_hit"}))
     rows = [" ".join(line.split()) for line in lines]

@@ -134,7 +134,7 @@ def test_linkers_of_the_configuration(world: World, ws: Path) -> None:
 
 
 def test_what_selects_a_plan(world: World) -> None:
-    one = parse(world, "build", RUSTFLAGS="-g", OTHER="1").selection
+    one = parse(world, "build", RUSTFLAGS="-g", OTHER="1", CARGO_TARGET_DIR="/anywhere").selection
     two = parse(world, "build", RUSTFLAGS="-O", CARGO_PROFILE_DEV_DEBUG="0").selection
     assert one == ["RUSTFLAGS=-g"]
     assert two == ["CARGO_PROFILE_DEV_DEBUG=0", "RUSTFLAGS=-O"]
