@@ -1,23 +1,23 @@
 """The helper that takes units once Cargo has ended.
 
-Owns when it is started, its claim on a target, and its waiting. What it takes, take.py decides.
+Owns when it is started, that it is alone, and its waiting. What it takes, take.py decides.
 """
 
 import posix
 import sys
 import time
 
-from kachelib import background, cargo_call, conditions, log
-from kachelib.cargo_call import CargoCall, Unclear
-from kachelib.conditions import Here
-from kachelib.key import digest_bytes
-from kachelib.store import Store
+from kachelib.roots import exists
+from kachelib.store import make_directories, read_file, remove, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Dict, List, Optional
 
+    from kachelib.cargo_call import CargoCall
+    from kachelib.conditions import Here
     from kachelib.config import Settings
+    from kachelib.store import Store
 
 # seconds. A build that takes longer than this is taken by the next one.
 LONGEST_BUILD = 6 * 3600.0
@@ -28,8 +28,11 @@ PAUSE = 0.02
 MODULES = ("take", "index", "conditions", "extra_inputs", "probe", "log", "cargo_config", "config_file")
 
 
-def here_of_parent(command: "List[str]", environ: "Dict[str, str]", settings: "Settings", store: Store) -> Here:
+def here_of_parent(command: "List[str]", environ: "Dict[str, str]", settings: "Settings", store: "Store") -> "Here":
     """This place, as the Cargo that started this process sees it. command: the compiler's. Raises Unclear."""
+    from kachelib import cargo_call
+    from kachelib.cargo_call import Unclear
+
     call = cargo_call.of_parent(environ)
     try:
         cargo = posix.readlink("/proc/%d/exe" % posix.getppid())
@@ -38,8 +41,12 @@ def here_of_parent(command: "List[str]", environ: "Dict[str, str]", settings: "S
     return here_of(call, cargo, command, settings, store)
 
 
-def here_of(call: CargoCall, cargo: str, command: "List[str]", settings: "Settings", store: Store) -> Here:
+def here_of(call: "CargoCall", cargo: str, command: "List[str]", settings: "Settings", store: "Store") -> "Here":
     """This place for a call of ``cargo`` (a path). Raises Unclear."""
+    from kachelib import cargo_call, conditions
+    from kachelib.cargo_call import Unclear
+    from kachelib.conditions import Here
+
     tools = conditions.compiler(command, call.environ, store)
     version = cargo_call.cargo_version(cargo, store.memo_dir(), call.environ)
     if tools is None or not version:
@@ -47,39 +54,47 @@ def here_of(call: CargoCall, cargo: str, command: "List[str]", settings: "Settin
     return Here(call, settings, store, tools, version)
 
 
-def maybe_start(command: "List[str]", environ: "Dict[str, str]", settings: "Settings", store: Store) -> None:
-    """Start the helper for the Cargo that called the wrapper, unless it has one. Never raises OSError."""
+def maybe_start(command: "List[str]", environ: "Dict[str, str]", settings: "Settings", store: "Store") -> None:
+    """Start the helper for the Cargo that called the wrapper, unless it has one. Never raises OSError.
+
+    Called after every miss, so what tells that there is one already is a file, and nothing is imported before.
+    """
     if sys.platform != "linux" or not settings.take_units or not settings.cache_dir:
         return
+    cargo = posix.getppid()
+    mark = "%s/helper-%d-%s" % (store.memo_dir(), cargo, (_start_time(cargo) or b"").decode())
+    if exists(mark):
+        return
+    from kachelib import background
+    from kachelib.cargo_call import Unclear
+
     try:
-        call = cargo_call.of_parent(environ)
-        name = _claim_name(call)
-        claim = store.claim(name, 0)
-        if claim is None:
-            return
-        store.release(name, claim)
+        make_directories(store.memo_dir())
+        write_file(mark, b"", 0o644)
         here = here_of_parent(command, environ, settings, store)
-        cargo = posix.getppid()
-        background.start(lambda: _take_after(cargo, here), MODULES)
+        background.start(lambda: _take_after(cargo, mark, here), MODULES)
     except (OSError, Unclear):
         pass
 
 
-def _claim_name(call: CargoCall) -> str:
+def _claim_name(call: "CargoCall") -> str:
+    from kachelib.key import digest_bytes
+
     text = "take %s %s %s" % (call.build_dir, call.profile, " ".join(call.triples))
     return digest_bytes(text.encode("utf-8", "surrogateescape"))
 
 
-def _take_after(cargo: int, here: Here) -> None:
-    """Wait for the process ``cargo`` to end, then take what it left."""
-    from kachelib import take
+def _take_after(cargo: int, mark: str, here: "Here") -> None:
+    """Wait for the process ``cargo`` to end, then take what it left; one helper at a time for a profile's directory."""
+    from kachelib import log, take
 
     name = _claim_name(here.call)
-    claim = here.store.claim(name, 0)
-    if claim is None:
-        return
+    claim = None
     try:
-        if not wait_for(cargo, LONGEST_BUILD):
+        ended = wait_for(cargo, LONGEST_BUILD)
+        remove(mark)
+        claim = here.store.claim(name, 0)
+        if not ended or claim is None:
             return
         _limit()
         began = time.monotonic()
@@ -91,7 +106,8 @@ def _take_after(cargo: int, here: Here) -> None:
     except Exception as error:
         log.for_command(here.settings).info("taking units: %s: %s" % (type(error).__name__, error))
     finally:
-        here.store.release(name, claim)
+        if claim is not None:
+            here.store.release(name, claim)
 
 
 def _limit() -> None:
@@ -118,8 +134,6 @@ def wait_for(pid: int, patience: float) -> bool:
 def _start_time(pid: int) -> "Optional[bytes]":
     """When a process began, in the kernel's ticks; None where there is none (proc(5), stat, field 22), or where it is
     dead and only not yet waited for."""
-    from kachelib.store import read_file
-
     data = read_file("/proc/%d/stat" % pid)
     fields = data.rpartition(b") ")[2].split(b" ") if data else []
     return fields[19] if len(fields) > 19 and fields[0] not in (b"Z", b"X") else None
