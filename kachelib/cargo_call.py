@@ -48,6 +48,9 @@ PLACE_KEYS = ("build", "include", "target")
 SELECTING = ("CARGO_BUILD_RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_INCREMENTAL", "RUSTFLAGS")
 SELECTING_PREFIXES = ("CARGO_PROFILE_", "CARGO_TARGET_")
 
+# Before this, dep-… files have another form; and before 70, registry packages are judged by time.
+OLDEST_MINOR = 85
+
 CONFIG_NAMES = ("/config", "/config.toml")
 
 
@@ -386,6 +389,12 @@ def locked_packages(lock: str) -> "List[Tuple[str, str, str]]":
             elif key == "source":
                 source = text
     return found
+
+
+def minor(version: str) -> int:
+    """95 for "cargo 1.95.0 (…)"; 0 where that cannot be read."""
+    parts = version.partition(" ")[2].split(".")
+    return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
 
 
 def cargo_version(program: str, memo_dir: str, environ: "Optional[Dict[str, str]]" = None) -> str:

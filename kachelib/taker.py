@@ -51,6 +51,8 @@ def here_of(call: "CargoCall", cargo: str, command: "List[str]", settings: "Sett
     version = cargo_call.cargo_version(cargo, store.memo_dir(), call.environ)
     if tools is None or not version:
         raise Unclear("the compiler or Cargo cannot be identified")
+    if cargo_call.minor(version) < cargo_call.OLDEST_MINOR:
+        raise Unclear("%s is older than 1.%d" % (version.strip(), cargo_call.OLDEST_MINOR))
     return Here(call, settings, store, tools, version)
 
 

@@ -353,7 +353,7 @@ class _Locks:
         import fcntl
 
         names = [".cargo-lock"]
-        if _minor(cargo) >= 96:
+        if cargo_call.minor(cargo) >= 96:
             names.append(".cargo-build-lock")
         for name in names:
             fd = posix.open(directory + "/" + name, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o644)
@@ -369,12 +369,6 @@ class _Locks:
         for fd in self._held:
             posix.close(fd)
         self._held = []
-
-
-def _minor(version: str) -> int:
-    """95 for "cargo 1.95.0 (…)"; 0 where that cannot be read."""
-    parts = version.partition(" ")[2].split(".")
-    return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
 
 
 def _make_target(directory: str) -> None:

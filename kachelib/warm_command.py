@@ -103,7 +103,7 @@ def _here(options: argparse.Namespace) -> Here:
             raise KacheError("cargo and rustc are not on PATH")
         return taker.here_of(call, cargo, [rustc], settings, store)
     except Unclear as why:
-        raise KacheError(f"not clear what Cargo would do here: {why}") from None
+        raise KacheError(f"units are neither kept nor put back here: {why}") from None
 
 
 def _name(key: Key) -> str:
