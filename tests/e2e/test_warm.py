@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Union
 
 import pytest
 
+from kachelib import warm, warm_command
 from tests.world import Cargo, Kache, Run, World
 
 ON: Dict[str, Optional[str]] = {"KACHE_CACHE_EXECUTABLES": "1", "KACHE_WARM_TARGETS": "1"}
@@ -481,3 +482,49 @@ def test_a_store_that_is_only_read_warms(builder: Builder, ws: Path, world: Worl
     run = builder.build(ws)
     assert not run.built()
     assert run.fresh() == ALL
+
+
+def test_a_warmed_target_watches_its_own_checkout(builder: Builder, ws: Path, world: World) -> None:
+    """Cargo's notes hold absolute paths for what lies outside a package."""
+    (ws / "shared.txt").write_text("one")
+    (ws / "plain/src/lib.rs").write_text('pub fn one() -> &\'static str { include_str!("../../shared.txt") }\n')
+    builder.cold(ws)
+    other = world.root / "other" / "ws"
+    shutil.copytree(ws, other)
+    assert not builder.warm(other).built()
+    (ws / "shared.txt").write_text("not this one")
+    assert not builder.build(other).built()
+    (other / "shared.txt").write_text("two")
+    assert builder.build(other).built() == {"plain", "app"}
+    assert prints(other) == "101 two 1007 0.1.0\n"
+
+
+def test_an_edit_between_looking_and_putting_back_is_noticed(
+    builder: Builder, ws: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is put back carries a time from before the first look."""
+    builder.cold(ws)
+    for name, value in builder.env.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.chdir(ws)
+    choose = warm._Choice.choose
+
+    def choose_and_edit(self: Any) -> None:
+        choose(self)
+        edit(ws / "plain/src/lib.rs", "{ 1 }", "{ 9 }")
+
+    monkeypatch.setattr(warm._Choice, "choose", choose_and_edit)
+    assert warm_command.run_warm(["--json"]) == 0
+    assert builder.build(ws).built() == {"plain", "app"}
+    assert prints(ws) == "101 9 1007 0.1.0\n"
+
+
+def test_the_tick_before_the_stamp_is_noticed(builder: Builder, ws: Path) -> None:
+    """Files get times of a clock that stands still for milliseconds."""
+    builder.cold(ws)
+    builder.build(ws)
+    notes = (ws / "target/debug/.fingerprint").glob("plain-*/dep-lib-plain")
+    stamp = next(iter(notes)).stat().st_mtime_ns
+    (event,) = [event for event in builder.world.events() if event["result"] == "warmed"]
+    assert stamp <= int(event["start_time"] * 1e9) + 200_000_000
+    assert stamp < next((ws / "target").glob("CACHEDIR.TAG")).stat().st_mtime_ns - 5_000_000
