@@ -512,6 +512,8 @@ def test_an_edit_between_looking_and_putting_back_is_noticed(
     def choose_and_edit(self: Any) -> None:
         choose(self)
         edit(ws / "plain/src/lib.rs", "{ 1 }", "{ 9 }")
+        # more than the tick that the stamp is set back by
+        time.sleep(0.1)
 
     monkeypatch.setattr(warm._Choice, "choose", choose_and_edit)
     assert warm_command.run_warm(["--json"]) == 0

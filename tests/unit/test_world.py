@@ -17,7 +17,8 @@ CRATE = {
 
 
 def test_nothing_of_the_caller_gets_in(world: World) -> None:
-    assert {name for name in os.environ if name.startswith("KACHE_")} == {"KACHE_CACHE_DIR", "KACHE_PYTHON"}
+    ours = {"KACHE_CACHE_DIR", "KACHE_PYTHON", "KACHE_TAKE_UNITS", "KACHE_WARM_TARGETS"}
+    assert {name for name in os.environ if name.startswith("KACHE_")} == ours
     for name in ("HOME", "CARGO_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "TMPDIR", "KACHE_CACHE_DIR"):
         assert Path(os.environ[name]).is_relative_to(world.root)
     assert Path.cwd() == world.root
