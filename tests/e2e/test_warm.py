@@ -291,6 +291,16 @@ def test_a_change_is_found_by_content(builder: Builder, ws: Path, world: World, 
     assert [each for each in expected if found.get(each) != expected[each]] == []
 
 
+def test_a_second_file_for_a_module_is_an_error_as_ever(builder: Builder, ws: Path) -> None:
+    """E0761: no file that was compiled has changed."""
+    builder.cold(ws)
+    (ws / "lib/src/inner").mkdir()
+    (ws / "lib/src/inner/mod.rs").write_text("pub const ONE: usize = 5;\n")
+    run = builder.cargo("build", cwd=ws, env=builder.env)
+    assert run.returncode == 101
+    assert "E0761" in run.stderr
+
+
 def test_an_edit_and_back(builder: Builder, ws: Path) -> None:
     """Both generations are in the plan, and neither is mixed with the other."""
     builder.cold(ws)
