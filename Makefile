@@ -12,12 +12,12 @@ RUN := $(VENV)/bin/python -B
 JOBS ?= 2
 PYTEST = $(RUN) -m pytest -n $(JOBS)
 
-.PHONY: help venv file demo test lint types pytest soak bench lock clean
+.PHONY: help venv file demo test lint types pytest soak bench bench-peers lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## */\1\t/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-7s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## */\1\t/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 venv: $(VENV)/.complete  ## the private virtual environment with what tests need
 
@@ -55,6 +55,10 @@ soak: venv file  ## the long tests
 
 bench: file  ## measure against no cache and sccache; BENCH_ARGS="--rounds 3 warm"
 	"$(PYTHON)" -B -m bench $(BENCH_ARGS)
+
+bench-peers:  ## build kache 2 and mbx into build/peers, which `make bench` compares with
+	cargo install --quiet --root build/peers kache --version 2.0.0
+	cargo install --quiet --root build/peers mbx --version 1.29.1
 
 lock:  ## resolve requirements/*.in anew
 	$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv

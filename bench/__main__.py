@@ -2,7 +2,8 @@
 
     python -m bench [--rounds N] [--markdown] [ROW ...]
 
-Rows: hit, warm, cold, checkout, fresh, compilers, memory, modules; all of them unless some are named.
+Rows: hit, warm, cold, checkout, fresh, compilers, memory, modules, and of warm targets: real, modes, generated, growth,
+bump, rustc-info, taking, defaults; all of them unless some are named.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List
 
-from bench import builds, starts
+from bench import builds, starts, warming
 from bench.ground import DEBIAN_CRATES, REPOSITORY, BenchError, Ground, say
 from bench.table import Row, as_json, as_markdown, as_text
 
@@ -25,6 +26,14 @@ ROWS: Dict[str, Callable[[Ground, int], List[Row]]] = {
     "compilers": builds.compilers,
     "memory": starts.memory,
     "modules": starts.modules,
+    "real": warming.real,
+    "modes": warming.modes,
+    "generated": warming.generated,
+    "growth": warming.growth,
+    "bump": warming.bump,
+    "rustc-info": warming.rustc_info,
+    "taking": warming.cold,
+    "defaults": warming.defaults,
 }
 
 

@@ -145,6 +145,7 @@ class Ground:
             "KACHE_PROGRESS": "never",
             # every unit through the wrapper
             "KACHE_WARM_TARGETS": "0",
+            "KACHE_TAKE_UNITS": "0",
         }
 
     def cache_dir(self, name: str) -> Path:
@@ -168,7 +169,7 @@ class Ground:
         """Stop what was started and remove what is big; the crates and sccache stay for the next time."""
         if self.sccache:
             self.sccache.stop()
-        for name in ("targets", "caches", "another", "trees"):
+        for name in ("targets", "caches", "another", "trees", "forest"):
             remove(SCRATCH / name)
 
     def facts(self) -> Dict[str, Any]:
