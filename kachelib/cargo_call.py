@@ -47,6 +47,8 @@ PLACE_KEYS = ("build", "include", "target")
 # What moves the names or the content of fingerprints, so that another plan suits.
 SELECTING = ("CARGO_BUILD_RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_INCREMENTAL", "RUSTFLAGS")
 SELECTING_PREFIXES = ("CARGO_PROFILE_", "CARGO_TARGET_")
+# Not these, which Cargo itself may set for a compile.
+PLACES = ("CARGO_TARGET_DIR", "CARGO_TARGET_TMPDIR")
 
 # Before this, dep-… files have another form; and before 70, registry packages are judged by time.
 OLDEST_MINOR = 85
@@ -145,7 +147,7 @@ def parse(words: "Sequence[str]", cwd: str, environ: "Dict[str, str]") -> CargoC
             raise Unclear("--target %s is not understood" % triple)
     call.triples += list(dict.fromkeys(targets))
     for name in sorted(environ):
-        if name in SELECTING or (name.startswith(SELECTING_PREFIXES) and name != "CARGO_TARGET_DIR"):
+        if name in SELECTING or (name.startswith(SELECTING_PREFIXES) and name not in PLACES):
             call.selection.append(name + "=" + environ[name])
     call.selection += configured.texts
     call.selection += ["--config=" + value for value in options.get("--config", ())]
@@ -399,7 +401,7 @@ def minor(version: str) -> int:
 
 def cargo_version(program: str, memo_dir: str, environ: "Optional[Dict[str, str]]" = None) -> str:
     """What ``program``, Cargo's own file, says of its version; "" where it cannot be asked. Kept in a memo."""
-    from kachelib import memo
+    from kachelib import memo, toolchain
 
     try:
         state = memo.identity(posix.stat(program))
@@ -417,5 +419,7 @@ def cargo_version(program: str, memo_dir: str, environ: "Optional[Dict[str, str]
         return ""
     if done.returncode != 0:
         return ""
-    memo.write(path, state + b"\0" + done.stdout)
+    # rustup's proxy is another Cargo in another directory
+    if toolchain.says_what_it_is(program):
+        memo.write(path, state + b"\0" + done.stdout)
     return done.stdout.decode("utf-8", "replace")

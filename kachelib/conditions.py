@@ -13,7 +13,6 @@ kind, name, value of a Requirement (paths may have placeholders):
     remap     source LF cwd     the roots that the compiler was told to remap
     exists    path              "": it is there
     package   directory         fingerprint of a package, as a proc macro may see it
-    contents  directory         the same with the content of Rust sources
     tree      directory         names and contents of all files below it
     state     path              inode and times of what lies outside of all packages
     commit    directory         the commit that is checked out
@@ -87,7 +86,6 @@ class Here:
             "remap": self._remap,
             "exists": self._exists,
             "package": self._package,
-            "contents": self._contents,
             "tree": self._tree,
             "state": self._state,
             "commit": self._commit,
@@ -101,6 +99,7 @@ class Here:
         key.add("compiler", self.tools.version)
         key.add("cargo", self.cargo)
         key.add("remap", "yes" if self.settings.path_normalize else "no")
+        key.add("executables", "yes" if self.settings.cache_executables else "no")
         key.add("salt", self.settings.key_salt)
         for name in self.settings.key_env_vars:
             key.add("env " + name, self._variable(name))
@@ -153,7 +152,6 @@ class Here:
             "remap": "the local roots lie otherwise",
             "exists": "%s does not exist" % name,
             "package": "a file of the package %s differs" % name,
-            "contents": "a file of the package %s differs" % name,
             "tree": "a file below %s differs" % name,
             "state": "%s changed" % name,
             "commit": "another commit is checked out",
@@ -227,9 +225,6 @@ class Here:
     def _package(self, name: str) -> str:
         return inputs.package_tree(self.local(name), self.call.target_dir, self.store)
 
-    def _contents(self, name: str) -> str:
-        return inputs.package_tree(self.local(name), self.call.target_dir, self.store, sources=True)
-
     def _tree(self, name: str) -> str:
         return inputs.whole_tree(self.local(name), self.store)
 
@@ -245,8 +240,31 @@ class Here:
             return ""
         if found.error:
             return "?"
-        parts = [*found.patterns, *[each + " " + memo.file_digest(path, self.store) for each, path in found.files]]
-        return digest_bytes("\0".join(parts).encode("utf-8", "surrogateescape"))
+        files = [(each, memo.file_digest(path, self.store)) for each, path in found.files]
+        return extra_digest(list(found.patterns), files)
+
+
+def extra_digest(patterns: "List[str]", files: "List[Tuple[str, str]]") -> str:
+    """What a package declares in its kache.toml, and what that is now; files: (name, digest)."""
+    parts = [*patterns, *[name + " " + digest for name, digest in files]]
+    return digest_bytes("\0".join(parts).encode("utf-8", "surrogateescape")) if parts else ""
+
+
+def head_moved(directory: str) -> int:
+    """When another commit was checked out last around ``directory``, in ns of its files' times; 0 without git."""
+    newest = 0
+    while directory:
+        place = directory + "/.git"
+        if exists(place):
+            place = _git_directory(place)
+            for name in ("/HEAD", "/logs/HEAD"):
+                try:
+                    newest = max(newest, posix.stat(place + name).st_mtime_ns)
+                except OSError:
+                    continue
+            break
+        directory = directory.rpartition("/")[0]
+    return newest
 
 
 def head_commit(directory: str) -> str:
@@ -259,11 +277,16 @@ def head_commit(directory: str) -> str:
     return ""
 
 
-def _head(place: str) -> str:
+def _git_directory(place: str) -> str:
     link = read_file(place)
     if link is not None and link.startswith(b"gitdir: "):
         # a worktree or submodule
         place = roots.absolute(link[8:].strip().decode("utf-8", "surrogateescape"), place.rpartition("/")[0])
+    return place
+
+
+def _head(place: str) -> str:
+    place = _git_directory(place)
     head = _text(place + "/HEAD")
     if not head.startswith("ref: "):
         return head if _is_commit(head) else ""

@@ -133,8 +133,8 @@ class _Package:
 
     Unless whole: without target directories, version control and nested
     packages; the root's *.md and LICENSE* count only where a compile read
-    them, and then they are inputs. sources: those and the content of Rust
-    sources count as well.
+    them, and then they are inputs. sources: the content of Rust sources
+    counts as well.
     """
 
     __slots__ = ("bytes", "files", "seen", "sources", "target", "whole")
@@ -164,20 +164,38 @@ def package_fingerprint(action: "Action", store: "Store") -> str:
     in OUT_DIR: names of all files, content of those that are no Rust sources.
     Raises OSError.
     """
-    found = []
-    if action.fingerprinted:
-        found.append("package " + _tree(_Package(action.roots.by_name.get("target", "")), action.manifest_dir(), store))
-    if action.generated:
-        found.append("generated " + _tree(_Package("", whole=True), action.generated, store))
+    target = action.roots.by_name.get("target", "")
+    package = package_tree(action.manifest_dir(), target, store) if action.fingerprinted else ""
+    generated = generated_tree(action.generated, store) if action.generated else ""
+    return fingerprint_of(package, generated)
+
+
+def package_tree(directory: str, target: str, store: "Store") -> str:
+    """The fingerprint of the package in ``directory`` alone. target: the target directory, which is none of it.
+
+    Raises OSError.
+    """
+    return _tree(_Package(target), directory, store)
+
+
+def fingerprint_of(package: str, generated: str) -> str:
+    """What ``package_fingerprint`` is for these two trees; "" for one that does not count."""
+    found = ["package " + package] if package else []
+    found += ["generated " + generated] if generated else []
     return digest_bytes(" ".join(found).encode()) if found else ""
 
 
-def package_tree(directory: str, target: str, store: "Store", sources: bool = False) -> str:
-    """The fingerprint of the package in ``directory`` alone; ``sources``: with the content of Rust sources.
+def package_moved(directory: str, target: str) -> int:
+    """When a file of the package that is no Rust source changed last, in ns. Raises OSError."""
+    package = _Package(target)
+    _collect(package, directory, "")
+    files = [file.state for file in package.files if not file.name.endswith(".rs")]
+    return max((max(state.st_mtime_ns, state.st_ctime_ns) for state in files), default=0)
 
-    target: the target directory, which is none of it. Raises OSError.
-    """
-    return _tree(_Package(target, sources=sources), directory, store)
+
+def generated_tree(directory: str, store: "Store") -> str:
+    """The fingerprint of what a build script left in OUT_DIR. Raises OSError."""
+    return _tree(_Package("", whole=True), directory, store)
 
 
 def whole_tree(directory: str, store: "Store") -> str:
@@ -283,4 +301,4 @@ def _collect(package: _Package, directory: str, prefix: str) -> None:
 def _is_left_out(name: str, prefix: str, path: str, package: _Package) -> bool:
     if name in VERSION_CONTROL or path == package.target:
         return True
-    return not prefix and not package.sources and (name.endswith(".md") or name.startswith("LICENSE"))
+    return not prefix and (name.endswith(".md") or name.startswith("LICENSE"))

@@ -8,8 +8,8 @@ forms of snapshots and the kinds of conditions; not where a snapshot goes. Sourc
 import os
 from typing import Dict, List, Tuple
 
-from kachelib import memo
-from kachelib.conditions import C_ENVIRONMENT, Here, head_commit
+from kachelib import inputs, memo
+from kachelib.conditions import C_ENVIRONMENT, Here, head_commit, head_moved
 from kachelib.entry import FILE, Input
 from kachelib.fingerprint import STAMP, Described
 from kachelib.key import digest_bytes
@@ -90,8 +90,17 @@ class Run:
         self._add_commit(snapshot, here, text + found)
         if not self.immutable:
             snapshot.stamped = True
-            name = here.roots.normalise(self.package)
-            snapshot.requirements.append(Requirement("contents", name, here.value("contents", name)))
+            self._add_package(snapshot, here)
+
+    def _add_package(self, snapshot: Snapshot, here: Here) -> None:
+        """A script may read what it did not declare: then as the package is, and as it was when the script ran."""
+        ended = os.stat(self.path + "/output").st_mtime_ns
+        if inputs.package_moved(self.package, here.call.target_dir) > ended:
+            raise Refused("a file of the package changed after the build script ran")
+        if head_moved(self.package) > ended:
+            raise Refused("another commit was checked out after the build script ran")
+        name = here.roots.normalise(self.package)
+        snapshot.requirements.append(Requirement("package", name, here.value("package", name)))
 
     def _check_age(self) -> None:
         """Cargo does not empty OUT_DIR before a run: what an earlier one left, a fresh build has not."""
@@ -196,6 +205,8 @@ def bind(snapshot: Snapshot, here: Here, names: List[str]) -> None:
 
 def _add_c_compiler(snapshot: Snapshot, here: Here) -> None:
     programs = {"cc"}
+    if any("native" in value for name, value in here.environ.items() if "FLAGS" in name):
+        snapshot.requirements.append(Requirement("cpu", "", here.value("cpu", "")))
     for name in C_ENVIRONMENT:
         snapshot.requirements.append(Requirement("env", name, here.value("env", name)))
     for name, value in here.environ.items():

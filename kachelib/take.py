@@ -8,8 +8,8 @@ import os
 import time
 from typing import Dict, List, NamedTuple, Set
 
-from kachelib import fingerprint, memo, units
-from kachelib.conditions import Here
+from kachelib import fingerprint, inputs, memo, units
+from kachelib.conditions import Here, extra_digest
 from kachelib.entry import ABSENT, FILE, SOURCE, Input
 from kachelib.fingerprint import FormatError
 from kachelib.key import digest_bytes
@@ -102,6 +102,10 @@ class _Keeper:
         if self.target.is_immutable(unit.source) and parts[0] == "registry":
             s.package = parts[3]
         if unit.run is not None:
+            for each in self.target.dependencies(unit):
+                if each.name.startswith(fingerprint.SCRIPT_PREFIX):
+                    # What made it must be what would make it now: compiler, linker, sources.
+                    self.snapshot(each)
             unit.run.keep(s, self.here)
             for name in ("root-output", "stderr", "output", fingerprint.STAMP):
                 self._keep_text(s, unit.run.path + "/" + name, unit)
@@ -204,8 +208,23 @@ class _Keeper:
         for dep in unit.candidate.env_deps:
             if dep.state == "=":
                 bind(s, self.here, [n for n, value in self.here.roots.values if value in dep.value and n != HOME])
+        self._add_surroundings(s, unit, package)
         if package:
             self._add_package(s, unit, package)
+
+    def _add_surroundings(self, s: Snapshot, unit: Unit, package: str) -> None:
+        """Where a proc macro may have looked around: the package, and what its build script left."""
+        assert unit.candidate is not None
+        if not unit.candidate.fingerprint:
+            return
+        place = self._place(package) if package else ""
+        tree = self.here.value("package", place) if package else ""
+        runs = [each.run for each in self.target.dependencies(unit) if each.run is not None]
+        generated = ["", *[inputs.generated_tree(run.path + "/out", self.here.store) for run in runs]]
+        if unit.candidate.fingerprint not in [inputs.fingerprint_of(tree, each) for each in generated]:
+            raise Refused("a file of the package changed since it was compiled")
+        if package:
+            s.requirements.append(Requirement("package", place, tree))
 
     def _local(self, path: str, unit: Unit, package: str) -> str:
         """A path that an entry names, as it is here."""
@@ -222,11 +241,18 @@ class _Keeper:
             paths.append(self.here.call.root + "/Cargo.toml")
         for path in paths:
             s.inputs.append(Input(FILE, self._place(path), memo.file_digest(path, self.here.store)))
+        for path in paths:
+            state = os.stat(path)
+            if max(state.st_mtime_ns, state.st_ctime_ns) > unit.newest():
+                raise Refused("%s changed since it was compiled" % path)
         place = self._place(package)
-        s.requirements.append(Requirement("extra", place, self.here.value("extra", place)))
-        assert unit.candidate is not None
-        if any(tag == "extern" and len(value.rpartition(" ")[2]) == 64 for tag, value in unit.fields):
-            s.requirements.append(Requirement("package", place, self.here.value("package", place)))
+        self._require(s, "extra", place)
+        patterns = [value for tag, value in unit.fields if tag == "extra input pattern"]
+        files = [
+            (tag[12:], value) for tag, value in unit.fields if tag.startswith("extra input ") and tag[12:] != "pattern"
+        ]
+        if s.requirements[-1].value != extra_digest(patterns, files):
+            raise Refused("an extra input changed since it was compiled")
 
     def _add_fields(self, s: Snapshot, unit: Unit, package: str) -> None:
         """What the action's key says of things that Cargo does not see."""

@@ -118,7 +118,7 @@ def identify(command: "List[str]", environ: "Dict[str, str]", memo_dir: str) -> 
     answer = probe.compiler(program, compiler, environ)
     if answer is None:
         return None
-    if _says_what_it_is(program) and _says_what_it_is(compiler) and not probe.is_unnamed(answer.version):
+    if says_what_it_is(program) and says_what_it_is(compiler) and not probe.is_unnamed(answer.version):
         text = "\0".join((answer.version, answer.driver, answer.sysroot))
         memo.write(path, states + b"\0" + text.encode("utf-8", "surrogateescape"))
     return Toolchain(program, answer.version, answer.sysroot, answer.driver, answer.runs)
@@ -150,7 +150,7 @@ def linker(program: str, flags: "List[str]", environ: "Dict[str, str]", memo_dir
         return None
     states = [posix.stat(file) for file in answer.files]
     # What was replaced while it was asked has a time after ``before``.
-    if not memo.is_racy(states, before) and all(_says_what_it_is(file) for file in answer.files):
+    if not memo.is_racy(states, before) and all(says_what_it_is(file) for file in answer.files):
         words = [word for file, state in zip(answer.files, states) for word in (file, memo.identity(state).decode())]
         memo.write(memo_path, ("\0".join(words) + "\0\0" + answer.text).encode("utf-8", "surrogateescape"))
     return answer.text
@@ -175,7 +175,7 @@ def _is_rustup(path: str) -> bool:
     return here.st_ino == there.st_ino or here.st_size == there.st_size
 
 
-def _says_what_it_is(path: str) -> bool:
+def says_what_it_is(path: str) -> bool:
     """Whether a program's own metadata tells when it becomes another compiler.
 
     A script may hand over to anything, and so may rustup's proxy; only what

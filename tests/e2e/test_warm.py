@@ -16,7 +16,12 @@ import pytest
 from kachelib import warm, warm_command
 from tests.world import Cargo, Kache, Run, World
 
-ON: Dict[str, Optional[str]] = {"KACHE_CACHE_EXECUTABLES": "1", "KACHE_WARM_TARGETS": "1"}
+# without progress lines, which may stand in the middle of one of Cargo's
+ON: Dict[str, Optional[str]] = {
+    "KACHE_CACHE_EXECUTABLES": "1",
+    "KACHE_WARM_TARGETS": "1",
+    "KACHE_PROGRESS": "never",
+}
 
 FILES: Dict[str, str] = {
     "Cargo.toml": """
@@ -415,6 +420,41 @@ def test_without_executables_libraries_that_hang_on_none_come_back(builder: Buil
     assert "plain" in run.fresh()
     assert run.built() == {"macros", "lib", "native", "app"}
     assert prints(ws) == "101 1 1007 0.1.0\n"
+
+
+LATE: Dict[str, Any] = {
+    "a file that a macro lists": (lambda ws: (ws / "lib/data/b.txt").write_text("b"), "lib-"),
+    "an extra input": (lambda ws: (ws / "lib/extra.txt").write_text("2"), "lib-"),
+    "a source": (lambda ws: edit(ws / "lib/src/inner.rs", "= 1", "= 2"), "lib-"),
+    "a manifest": (lambda ws: edit(ws / "lib/Cargo.toml", "edition", 'license = "MIT"\nedition'), "lib-"),
+    "a declared file": (lambda ws: edit(ws / "native/input.txt", "7", "8"), "native-"),
+    "another file of a script's package": (lambda ws: (ws / "native/other.txt").write_text("8"), "native-"),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_what_changed_before_the_units_are_kept(builder: Builder, ws: Path, name: str) -> None:
+    """The helper looks a moment after the compile: by then it is another place."""
+    change, unit = LATE[name]
+    (ws / "lib/kache.toml").write_text('extra_inputs = ["extra.txt"]\n')
+    (ws / "lib/extra.txt").write_text("1")
+    builder.build(ws)
+    change(ws)
+    refused = builder.save(ws)["refused"]
+    assert [row for row in refused if row["unit"].startswith(unit)], refused
+    remove_target(ws)
+    run = builder.build(ws)
+    assert unit.rstrip("-") in run.built()
+
+
+def test_a_commit_after_the_run(builder: Builder, ws: Path, world: World) -> None:
+    (ws / ".gitignore").write_text("target\n")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "one"]):
+        world.run(["git", *words], cwd=ws).ok()
+    builder.build(ws)
+    world.run(["git", "commit", "-q", "--allow-empty", "-m", "two"], cwd=ws).ok()
+    reasons = [row["reason"] for row in builder.save(ws)["refused"]]
+    assert "another commit was checked out after the build script ran" in reasons
 
 
 def test_a_script_that_declares_nothing_runs(builder: Builder, ws: Path) -> None:

@@ -17,7 +17,12 @@ from kachelib.store import Store
 from kachelib.units import LINK, RAW, File, Plan, Snapshot
 from tests.world import Cargo, Kache, Run, World
 
-ON: Dict[str, Optional[str]] = {"KACHE_CACHE_EXECUTABLES": "1", "KACHE_WARM_TARGETS": "1"}
+# without progress lines, which may stand in the middle of one of Cargo's
+ON: Dict[str, Optional[str]] = {
+    "KACHE_CACHE_EXECUTABLES": "1",
+    "KACHE_WARM_TARGETS": "1",
+    "KACHE_PROGRESS": "never",
+}
 
 PACKAGE = '[package]\nname = "{name}"\nversion = "0.1.0"\nedition = "2021"\n[dependencies]\n'
 
