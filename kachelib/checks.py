@@ -11,7 +11,7 @@ import tempfile
 import time
 from typing import Dict, Iterator, List, NamedTuple
 
-from kachelib import bundle, cargo_config, console, extra_inputs, inputs, inventory, migrate
+from kachelib import bundle, cargo_config, console, extra_inputs, history, inputs, inventory, migrate
 from kachelib.config import Settings
 from kachelib.outcome import ConfigError
 from kachelib.sweep import TAG_NAME
@@ -71,6 +71,7 @@ def all_findings(machine: Machine) -> Iterator[Finding]:
     yield from check_sccache(machine)
     if machine.settings.cache_dir:
         yield from check_store(machine)
+    yield from check_executables(machine)
     yield from check_package(machine)
     yield from check_extra_inputs(machine)
 
@@ -223,6 +224,21 @@ def _room(settings: Settings, existing: str) -> Iterator[Finding]:
         yield Finding("space", WARNING, f"{text}: the disk is full before the store is", "lower cache.local_max_size")
     else:
         yield Finding("space", OK, text)
+
+
+def check_executables(machine: Machine) -> Iterator[Finding]:
+    """What the default of cache_executables costs: new target directories start with build scripts and proc macros."""
+    settings = machine.settings
+    if settings.cache_executables:
+        yield Finding("executables", OK, "cached")
+        return
+    logged = history.read(settings.cache_dir).events if settings.cache_dir else []
+    again = sum(str(event.get("reason", "")).startswith("executable") for event in logged)
+    told = f"; {console.plural(again, 'time')} in what is logged" if again else ""
+    text = "not cached, the default: build scripts, proc macros and programs are built anew in every target directory"
+    yield Finding(
+        "executables", OK, f"{text}{told}. KACHE_CACHE_EXECUTABLES=1 keeps them; 'kache bench' shows the times"
+    )
 
 
 def check_clock(directory: str) -> Iterator[Finding]:

@@ -69,6 +69,11 @@ def init(file: str, program: str, environ: Dict[str, str], ask: bool) -> int:
         print(f'{file}: rustc-wrapper = "{program}"{instead}; undo with: kache init --undo')
     remember_python(environ)
     _warn_of_environment(environ, program)
+    if not config.load(environ, (console.current_directory(),)).cache_executables:
+        print(
+            "build scripts, proc macros and programs are not cached by default: every new target directory builds them.\n"
+            "'kache bench' in a project shows what KACHE_CACHE_EXECUTABLES=1 (cache.cache_executables) brings"
+        )
     return 0
 
 

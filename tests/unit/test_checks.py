@@ -11,7 +11,7 @@ import pytest
 from kachelib import bundle, checks, config, inputs
 from kachelib.checks import OK, PROBLEM, WARNING, Finding, Machine
 from kachelib.store import Store
-from tests.stock import put
+from tests.stock import log, put
 from tests.world import World
 
 
@@ -258,3 +258,14 @@ def test_leftovers_of_sccache_are_warnings(world: World) -> None:
     (world.home / ".bashrc").write_text("export RUSTC_WRAPPER=sccache\n")
     [found] = checks.check_sccache(machine(world))
     assert (found.status, found.hint) == (WARNING, "kache doctor --fix")
+
+
+def test_what_the_default_costs_is_said_with_ones_own_numbers(world: World) -> None:
+    (finding,) = checks.check_executables(machine(world))
+    assert finding.status == OK
+    assert "not cached" in finding.message
+    log(world.cache_dir, *[{"result": "passthrough", "reason": "executable"}] * 3)
+    (finding,) = checks.check_executables(machine(world))
+    assert "3 times in what is logged" in finding.message
+    (finding,) = checks.check_executables(machine(world, KACHE_CACHE_EXECUTABLES="1"))
+    assert finding.message == "cached"

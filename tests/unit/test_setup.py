@@ -126,3 +126,13 @@ def test_the_remembered_python_is_what_the_file_starts_with(world: World) -> Non
     note = setup.remember_python({"HOME": str(world.home)})
     assert note == str(world.home / ".config/kache/python")
     assert os.access(Path(note).read_text().rstrip("\n"), os.X_OK)
+
+
+def test_init_says_what_is_not_cached_by_default(
+    program: str, cargo_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.main(["init", "-y"])
+    assert "KACHE_CACHE_EXECUTABLES=1" in capsys.readouterr().out
+    monkeypatch.setenv("KACHE_CACHE_EXECUTABLES", "1")
+    cli.main(["init", "-y"])
+    assert "KACHE_CACHE_EXECUTABLES=1" not in capsys.readouterr().out
