@@ -71,7 +71,7 @@ def init(file: str, program: str, environ: Dict[str, str], ask: bool) -> int:
     _warn_of_environment(environ, program)
     if not config.load(environ, (console.current_directory(),)).cache_executables:
         print(
-            "build scripts, proc macros and programs are not cached by default: every new target directory builds them.\n"
+            "build scripts, proc macros and programs are not cached by default: every new target builds them.\n"
             "'kache bench' in a project shows what KACHE_CACHE_EXECUTABLES=1 (cache.cache_executables) brings"
         )
     return 0

@@ -29,7 +29,6 @@ class Taken(NamedTuple):
 
     kept: Dict[Key, str]
     refused: Dict[Key, str]
-    package_of: Dict[Key, str]
 
 
 def take(here: Here, deadline: float) -> Taken:
@@ -39,7 +38,7 @@ def take(here: Here, deadline: float) -> Taken:
     """
     target = Target(here)
     lock = read_file(here.call.lock_file())
-    taken = Taken({}, {}, {})
+    taken = Taken({}, {})
     if lock is None:
         return taken
     target.read()
@@ -64,7 +63,6 @@ def take(here: Here, deadline: float) -> Taken:
             continue
         plan.add(unit.key(), digest)
         taken.kept[unit.key()] = digest
-        taken.package_of[unit.key()] = snapshot.package
     data = plan.encode()
     if taken.kept and (data != before or not exists(units.plan_path(here.store.root, selection, lock_digest))):
         units.publish(units.plan_path(here.store.root, selection, lock_digest), data)
@@ -271,10 +269,10 @@ class _Keeper:
                 cwd = value
             elif tag.startswith("place "):
                 bound = True
-            elif tag == "native cpu":
-                self._require(s, "cpu", "")
-            elif tag == "driver":
-                self._require(s, "driver", "")
+            elif tag in ("native cpu", "driver"):
+                self._require(s, "cpu" if tag == "native cpu" else tag, "")
+                if s.requirements[-1].value != digest_bytes(value.encode()):
+                    raise Refused("%s is another one than it was compiled with" % tag)
             elif tag == "linker":
                 self._add_linker(s, unit, value)
             elif tag == "-L native":
