@@ -6,15 +6,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List
 
+# How the names of C compilers end, without a version: cc, x86_64-linux-gnu-gcc, clang++.
+C_COMPILERS = ("cc", "c++", "g++", "clang", "clang++", "clang-cl")
+
 
 def compiler_call(arguments: "List[str]") -> bool:
     """Whether these arguments (without the program) are a compile, as RUSTC_WRAPPER is called.
 
-    A Rust compiler comes first, or behind a RUSTC_WORKSPACE_WRAPPER. No command of kache holds a slash, but the
-    name of a crate may begin like the compiler's: ``kache why-miss rustc-hash``.
+    A Rust compiler comes first, or behind a RUSTC_WORKSPACE_WRAPPER; the cc crate asks the same program for a C
+    compiler. No command holds a slash or ends like these, but a crate may: ``kache why-miss rustc-hash``.
     """
     words = [*arguments[:3], "", "", ""]
-    if "/" in words[0] or words[0].startswith(("rustc", "clippy-driver")):
+    name = words[0].rstrip("-.0123456789")
+    if "/" in name or name.startswith(("rustc", "clippy-driver")) or name.endswith(C_COMPILERS):
         return True
     probes = ("-", "-vV", "-V", "--version")
     return words[1].rpartition("/")[2] == "rustc" and ("--crate-name" in arguments or words[2] in probes)

@@ -38,6 +38,8 @@ def _run(work: "Callable[[], None]", modules: "Sequence[str]") -> None:
     for name in modules:
         __import__("kachelib." + name)
     _close_all()
+    # A directory that somebody works in cannot be unmounted.
+    posix.chdir("/")
     work()
 
 

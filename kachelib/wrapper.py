@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 # seconds. Longer than any compile that people wait for.
 PATIENCE = 900.0
 
+# How the names of C compilers end, without a version; kache.py has the same.
+C_COMPILERS = ("cc", "c++", "g++", "clang", "clang++", "clang-cl")
+
 # How Cargo asks about a target, before it opens the target's directory.
 TARGET_PROBE = ["-", "--crate-name", "___"]
 
@@ -70,6 +73,8 @@ def main(argv: "List[str]") -> int:
     if getsignal(SIGINT) is default_int_handler:
         # Ctrl-C reaches the compiler as well; nothing half-written is visible.
         signal(SIGINT, SIG_DFL)
+    if is_c_compiler(argv[0]):
+        return execute(argv)
     try:
         return run(Invocation(argv, config.environment()))
     except Exception as error:
@@ -460,6 +465,11 @@ def split_command(argv: "List[str]") -> "tuple[List[str], List[str]]":
     if len(argv) > 1 and is_compiler(argv[1]) and not argv[1].startswith("-"):
         return argv[:2], argv[2:]
     return argv[:1], argv[1:]
+
+
+def is_c_compiler(name: str) -> bool:
+    """Whether an argument names a C compiler: the cc crate calls RUSTC_WRAPPER with one. They run as they are."""
+    return name.rpartition("/")[2].rstrip("-.0123456789").endswith(C_COMPILERS)
 
 
 def is_compiler(name: str) -> bool:

@@ -3,7 +3,7 @@
 # A compiler call: a path or a compiler first, or a RUSTC_WORKSPACE_WRAPPER before it. kache.py looks closer.
 _kache_compiles=
 case ${1-} in
-rustc* | clippy-driver* | */*) _kache_compiles=1 ;;
+rustc* | clippy-driver* | */* | *cc | *cc-[0-9]* | *c++ | *g++ | *++-[0-9]* | *clang | *clang-[0-9]* | *clang-cl) _kache_compiles=1 ;;
 *) case ${2##*/}:${3-} in rustc:-*) _kache_compiles=1 ;; esac ;;
 esac
 if [ "$_kache_compiles" ]; then

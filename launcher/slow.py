@@ -54,7 +54,9 @@ def run_compiler(arguments, word):
 def is_compiler_call(arguments):
     """The same rule as in kache.py, which may not be readable here."""
     words = arguments[:3] + ["", "", ""]
-    if "/" in words[0] or words[0].startswith(("rustc", "clippy-driver")):
+    name = words[0].rstrip("-.0123456789")
+    c_compilers = ("cc", "c++", "g++", "clang", "clang++", "clang-cl")
+    if "/" in name or name.startswith(("rustc", "clippy-driver")) or name.endswith(c_compilers):
         return True
     probes = ("-", "-vV", "-V", "--version")
     return os.path.basename(words[1]) == "rustc" and ("--crate-name" in arguments or words[2] in probes)

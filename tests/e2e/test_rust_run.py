@@ -545,3 +545,17 @@ def test_commands_that_only_ask_leave_what_they_leave_without_kache(
         found.append(sorted(path.name for path in left if path.name != "incremental"))
     assert found[0] == found[1]
     assert "CACHEDIR.TAG" in found[0]
+
+
+@pytest.mark.parametrize("compiler", ["cc", "gcc", "/usr/bin/cc"])
+def test_a_c_compiler_runs_as_it_is(
+    world: World, kache: Kache, require_tool: Callable[[str], str], compiler: str
+) -> None:
+    """The cc crate calls RUSTC_WRAPPER with one where it knows the wrapper's name."""
+    require_tool("gcc")
+    (world.root / "x.c").write_text("int x(void) { return 1; }\n")
+    kache.run(compiler, "-c", "x.c", "-o", "x.o").ok()
+    assert (world.root / "x.o").read_bytes().startswith(b"\x7fELF")
+    done = kache.run(compiler, "-c", "missing.c")
+    assert done.returncode == 1
+    assert "missing.c" in done.stderr and "kache" not in done.stderr

@@ -383,6 +383,8 @@ COMPILES = (
     "wrapper rustc -vV",
     "wrapper /x/rustc --crate-name x --edition=2021",
     "/x/wrapper /x/my-compiler --crate-name x",
+    # what the cc crate asks of RUSTC_WRAPPER
+    *(f"{name} -O0 -c x.c" for name in ("cc", "gcc", "c++", "clang++-15", "x86_64-linux-gnu-gcc-12", "/usr/bin/cc")),
 )
 COMMANDS = (
     *("", "list", "--version", "cargo rustc", "list rustc", "why-miss rustc-hash", "list rustc_version --sort name"),
