@@ -1,7 +1,7 @@
 """A generated workspace: many path packages that hang on each other, as monorepos have them.
 
-Owns the text of its files. Every tenth package has a build script that declares its input, and of the first ones some
-do more: compile C without debug information, with it, or declare nothing.
+Owns the text of its files. Every tenth package has a build script that declares its input, and some of these compile C
+without debug information. Three odd ones compile C with it or declare nothing: their units stay at their place.
 """
 
 from pathlib import Path
@@ -9,10 +9,10 @@ from typing import Dict, List, Set
 
 MANIFEST = '[package]\nname = "{name}"\nversion = "0.1.0"\nedition = "2021"\n{more}[dependencies]\n{dependencies}'
 
-# packages by number
+# packages by number; the odd ones are counted from the end, where little hangs on them
 C_PLAIN = (10, 30, 50)
-C_DEBUG = (70,)
-UNDECLARED = (90, 110)
+C_DEBUG_FROM_END = (30,)
+UNDECLARED_FROM_END = (20, 10)
 MACRO_EVERY = 25
 SCRIPT_EVERY = 10
 
@@ -45,9 +45,16 @@ def has_script(number: int) -> bool:
     return number % SCRIPT_EVERY == 0
 
 
+def odd_ones(count: int) -> Set[int]:
+    """Whose units do not come back elsewhere, or not at all."""
+    return {count - back for back in (*C_DEBUG_FROM_END, *UNDECLARED_FROM_END)}
+
+
 def below(number: int) -> List[int]:
     """What a package depends on: three that stand before it, the same every time."""
-    return sorted({number - step for step in (1, 7, 23) if number - step >= 0}) if number % 4 else []
+    if is_macro(number) or number % 4 == 0:
+        return []
+    return sorted({number - step for step in (1, 7, 23) if number - step >= 0})
 
 
 def above(numbers: Set[int], count: int) -> Set[int]:
@@ -59,11 +66,12 @@ def above(numbers: Set[int], count: int) -> Set[int]:
     return found
 
 
-def write(base: Path, count: int) -> None:
-    """Write the workspace with ``count`` packages and one program on top of all."""
+def write(base: Path, count: int, odd: bool = True) -> None:
+    """Write the workspace with ``count`` packages and one program on top of all. odd: with the odd ones."""
     files: Dict[str, str] = {}
     for number in range(count):
-        files.update(_package(number))
+        from_end = count - number if odd else 0
+        files.update(_package(number, from_end in C_DEBUG_FROM_END, from_end in UNDECLARED_FROM_END))
     top = "".join(f'{name_of(number)} = {{ path = "../{name_of(number)}" }}\n' for number in range(count))
     files["top/Cargo.toml"] = MANIFEST.format(name="top", more="", dependencies=top)
     calls = " + ".join(f"{name_of(number)}::size()" for number in range(count) if not is_macro(number))
@@ -76,7 +84,7 @@ def write(base: Path, count: int) -> None:
         path.write_text(text)
 
 
-def _package(number: int) -> Dict[str, str]:
+def _package(number: int, c_debug: bool, undeclared: bool) -> Dict[str, str]:
     name = name_of(number)
     if is_macro(number):
         manifest = MANIFEST.format(name=name, more="[lib]\nproc-macro = true\n", dependencies="")
@@ -89,11 +97,11 @@ def _package(number: int) -> Dict[str, str]:
     }
     more = "[features]\nextra = []\n"
     if has_script(number):
-        compiles_c = number in (*C_PLAIN, *C_DEBUG)
-        if number in UNDECLARED:
+        compiles_c = c_debug or number in C_PLAIN
+        if undeclared:
             files[f"{name}/build.rs"] = NOTHING
         else:
-            part = C_PART.format(debug=str(number in C_DEBUG).lower(), name=name) if compiles_c else ""
+            part = C_PART.format(debug=str(c_debug).lower(), name=name) if compiles_c else ""
             files[f"{name}/build.rs"] = SCRIPT.replace("C_PART", part)
             files[f"{name}/input.txt"] = f"{number}\n"
             files[f"{name}/src/lib.rs"] += 'include!(concat!(env!("OUT_DIR"), "/made.rs"));\n'
