@@ -1,5 +1,7 @@
 """Faults of warming and taking: the build passes, nothing is lost, nothing outside the target directory is touched."""
 
+import contextlib
+import errno
 import os
 import random
 import shutil
@@ -366,3 +368,84 @@ def test_a_unit_that_hangs_on_itself(site: Site, world: World) -> None:
         plan.units[key] = [units.write_unit(store, snapshot)]
     plan_file.write_bytes(plan.encode())
     assert warmed(site.check()) == 0
+
+
+def test_the_target_directory_is_on_tmpfs(site: Site, tmpfs: Callable[[Path, str], Path]) -> None:
+    tmpfs(site.target, "64m")
+    assert not site.build().built()
+    site.check_program()
+    assert not site.build().built()
+
+
+def fill_to(directory: Path, free: int) -> None:
+    """Leave so many bytes free there."""
+    stuffing = directory / "stuffing"
+    found = os.statvfs(directory)
+    with stuffing.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        file.write(bytes(max(0, found.f_bavail * found.f_frsize - free)))
+
+
+def test_the_target_directory_fills_up(site: Site, tmpfs: Callable[[Path, str], Path]) -> None:
+    """What has no room is left out; with room again, Cargo completes it."""
+    mounted = tmpfs(site.target, "64m")
+    command = [site.cargo.kache.path, "warm"]
+    complete = 0
+    for free in (0, 8_000, 40_000, 100_000, 400_000, 1_000_000, 60_000_000):
+        for path in mounted.iterdir():
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+        fill_to(mounted, free)
+        done = site.world.run(command, cwd=site.ws, env=site.env)
+        assert "Traceback" not in done.stderr
+        (mounted / "stuffing").unlink()
+        run = site.build()
+        complete += not run.built()
+        site.check_program()
+        assert not site.build().built()
+    assert 0 < complete < 7
+
+
+def test_the_store_fills_up_while_it_is_taken(
+    world: World, cargo: Cargo, workspace: Callable[..., Path], tmpfs: Callable[[Path, str], Path]
+) -> None:
+    mounted = tmpfs(world.cache_dir, "64m")
+    site = Site(world, cargo, workspace(FILES))
+    for free in (0, 4_096, 16_384, 65_536):
+        shutil.rmtree(mounted / "units", ignore_errors=True)
+        shutil.rmtree(mounted / "plans", ignore_errors=True)
+        site.remove()
+        site.build()
+        fill_to(mounted, free)
+        command = [str(cargo.kache.path), "save"]
+        done = subprocess.run(command, cwd=site.ws, env=site.environment(), capture_output=True, check=False)
+        assert b"Traceback" not in done.stderr
+        site.remove()
+        told = site.start("build").communicate(timeout=120)[1]
+        assert b"error" not in told
+        site.check_program()
+        (mounted / "stuffing").unlink()
+        # its last line may be half
+        (mounted / "events.jsonl").unlink()
+        site.remove()
+        site.check()
+    site.save()
+    site.check_lost_nothing()
+
+
+def test_a_blob_has_all_the_links_it_can_have(site: Site, world: World) -> None:
+    """ext4 gives an inode 65,000 names: what cannot be linked is copied."""
+    found = [units.decode(path.read_bytes()) for path in site.records()]
+    (one,) = [each for each in found if each is not None and each.name == "build-script-build-script-build"]
+    (linked,) = [each for each in one.files if each.form == LINK]
+    blob = Path(Store(str(world.cache_dir)).blob_path(linked.digest))
+    links = world.root / "links"
+    links.mkdir()
+    try:
+        for number in range(70_000):
+            os.link(blob, links / str(number))
+    except OSError as error:
+        assert error.errno == errno.EMLINK
+    else:
+        shutil.rmtree(links)
+        pytest.skip("an inode can have more names here than anybody makes")
+    site.check_lost_nothing()
+    shutil.rmtree(links)
