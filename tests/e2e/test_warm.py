@@ -297,10 +297,12 @@ def test_a_change_is_found_by_content(builder: Builder, ws: Path, world: World, 
 
 
 def test_a_second_file_for_a_module_is_an_error_as_ever(builder: Builder, ws: Path) -> None:
-    """E0761: no file that was compiled has changed."""
+    """E0761: no file that was compiled has changed, and the package has no macro to list its files for."""
+    (ws / "plain/src/inner.rs").write_text("pub const ONE: u8 = 1;\n")
+    edit(ws / "plain/src/lib.rs", "pub fn", "pub mod inner; pub fn")
     builder.cold(ws)
-    (ws / "lib/src/inner").mkdir()
-    (ws / "lib/src/inner/mod.rs").write_text("pub const ONE: usize = 5;\n")
+    (ws / "plain/src/inner").mkdir()
+    (ws / "plain/src/inner/mod.rs").write_text("pub const ONE: u8 = 5;\n")
     run = builder.cargo("build", cwd=ws, env=builder.env)
     assert run.returncode == 101
     assert "E0761" in run.stderr
