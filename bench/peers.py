@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List
 
-from bench.ground import REPOSITORY, SCRATCH, BenchError, Ground, remove, say
+from bench.ground import REPOSITORY, SCRATCH, BenchError, Ground, fresh_copy, remove, say
 
 PEERS = REPOSITORY / "build" / "peers"
 KACHE_2, MBX = PEERS / "bin" / "kache", PEERS / "bin" / "mbx"
@@ -90,6 +90,8 @@ class Peers:
     def _mbx(self, project: Path) -> Callable[[], float]:
         if not MBX.exists():
             raise BenchError("make bench-peers builds it")
+        # it leaves a link in the checkout
+        project = fresh_copy(project, SCRATCH / "another" / "mbx" / project.name)
         targets = SCRATCH / "targets" / "mbx"
         env = {**self._home("mbx"), "MBX_TARGET_ROOT": str(targets)}
 
