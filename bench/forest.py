@@ -38,7 +38,7 @@ def name_of(number: int) -> str:
 
 
 def is_macro(number: int) -> bool:
-    return number % MACRO_EVERY == 5
+    return number % MACRO_EVERY == 7
 
 
 def has_script(number: int) -> bool:
