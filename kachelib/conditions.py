@@ -76,6 +76,7 @@ class Here:
         self.roots = Roots({name: value for name, value in values.items() if len(value) > 1}, True, False)
         rewritten = {name: value for name, value in self.roots.by_name.items() if name in REWRITTEN}
         self.rewritten = Roots(rewritten, True, False)
+        self._target = ""
         self._known: "Dict[Tuple[str, str], str]" = {}
         self._kinds: "Dict[str, Callable[[str], str]]" = {
             "env": self._variable,
@@ -213,7 +214,9 @@ class Here:
         environ = dict(self.environ)
         environ.pop("CARGO_MANIFEST_DIR", None)
         directory = self.call.build_dir + "/" + self.call.profile + "/deps"
-        found = roots.with_sysroot(roots.find(place, cwd, directory, environ), self.tools.sysroot)
+        if not self._target:
+            self._target = roots.target_directory(directory)
+        found = roots.with_sysroot(roots.find(place, cwd, directory, environ, self._target), self.tools.sysroot)
         names = set(found.remapped())
         if self.environ.get("HOME", "").rstrip("/") in found.by_name.values():
             names.add(HOME)

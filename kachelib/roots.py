@@ -107,8 +107,9 @@ class Roots:
         return ["--remap-path-prefix=" + self.by_name[name] + "=" + REMAP_TARGETS[name] for name in self.remapped()]
 
 
-def find(source: str, cwd: str, out_dir: str, environ: "Dict[str, str]") -> Roots:
-    """The roots of a compile of ``source`` (as given) in ``cwd``, writing below ``out_dir`` (absolute).
+def find(source: str, cwd: str, out_dir: str, environ: "Dict[str, str]", target: str = "") -> Roots:
+    """The roots of a compile of ``source`` (as given) in ``cwd``, writing below ``out_dir`` (absolute). target: its
+    target directory, where that is known.
 
     Cargo runs the compiler in the workspace's root, with a relative source,
     for packages inside it; in the package's own root, with an absolute source,
@@ -121,7 +122,7 @@ def find(source: str, cwd: str, out_dir: str, environ: "Dict[str, str]") -> Root
     directory = source if source.startswith("/") else cwd
     checkouts = (cargo_home + "/registry/src/", cargo_home + "/git/checkouts/")
     immutable = bool(cargo_home) and directory.startswith(checkouts)
-    values = {TARGET: target_directory(out_dir)}
+    values = {TARGET: target or target_directory(out_dir)}
     if home:
         values[HOME] = home
     if cargo_home:

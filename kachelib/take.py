@@ -119,7 +119,7 @@ class _Keeper:
     def _keep_fingerprint(self, s: Snapshot, unit: Unit) -> None:
         """The files in the fingerprint's directory; the fingerprint itself is the last of all."""
         relative = fingerprint.DIRECTORY + "/" + unit.directory + "/"
-        own = [unit.name + fingerprint.JSON_ENDING, fingerprint.STAMP, fingerprint.OUTPUT_PREFIX + unit.name]
+        own = [unit.name + fingerprint.JSON_ENDING, fingerprint.OUTPUT_PREFIX + unit.name]
         for name in own:
             if os.path.exists(unit.path + "/" + name):
                 self._keep_text(s, unit.path + "/" + name, unit)
@@ -241,7 +241,7 @@ class _Keeper:
             s.inputs.append(Input(FILE, self._place(path), memo.file_digest(path, self.here.store)))
         for path in paths:
             state = os.stat(path)
-            if max(state.st_mtime_ns, state.st_ctime_ns) > unit.newest():
+            if max(state.st_mtime_ns, state.st_ctime_ns) > max(unit.newest(), unit.noted()):
                 raise Refused("%s changed since it was compiled" % path)
         place = self._place(package)
         self._require(s, "extra", place)

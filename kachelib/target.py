@@ -53,6 +53,11 @@ class Unit:
         paths = [self.run.path + "/output"] if self.run else list(self.outputs)
         return max((os.lstat(path).st_mtime_ns for path in paths), default=0)
 
+    def noted(self) -> int:
+        """When Cargo, or a warming, noted what the unit was built from, in ns; 0 where there is no such note."""
+        path = self.path + "/" + fingerprint.DEP_PREFIX + self.name
+        return os.stat(path).st_mtime_ns if os.path.exists(path) else 0
+
     def states(self) -> List[bytes]:
         """What tells that nobody worked on the unit meanwhile."""
         names = [self.path + "/" + self.name, self.path + "/dep-" + self.name, *sorted(self.outputs)]

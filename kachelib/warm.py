@@ -242,7 +242,7 @@ class _PutBack:
         """Put back what can be put back by the deadline, what others depend on first."""
         outcome = self.outcome
         locks = _Locks()
-        # Units that are back -> whether they carry the stamp.
+        # Units that are back -> whether their outputs carry the stamp.
         back: "Dict[Key, bool]" = {}
         try:
             for triple in self.directories:
@@ -260,9 +260,10 @@ class _PutBack:
                 elif any(dep not in back for dep in below):
                     outcome.left[key] = "what it was built against is left out"
                 else:
-                    new = snapshot.stamped or any(back[dep] for dep in below)
+                    above = any(back[dep] for dep in below)
+                    new = above or (snapshot.stamped and _has_watched_output(snapshot))
                     try:
-                        self._unit(snapshot, self.stamp if new else 0)
+                        self._unit(snapshot, snapshot.stamped or above, new)
                     except (OSError, KeyError, ValueError, FormatError) as error:
                         outcome.left[key] = "it could not be put back: %s" % error
                         continue
@@ -272,12 +273,15 @@ class _PutBack:
             outcome.back = list(back)
             locks.release()
 
-    def _unit(self, snapshot: "Snapshot", stamp: int) -> None:
+    def _unit(self, snapshot: "Snapshot", stamped: bool, new: bool) -> None:
         """Put one unit back, its fingerprint last: before that Cargo takes it for unfinished. Raises OSError.
 
-        stamp: for what Cargo compares with files' times; 0 where nothing is, and all keep the one time of blobs.
+        stamped: what Cargo wrote about it carries the stamp, for Cargo compares that with the times of sources. new:
+        its outputs do as well, for Cargo compares these with the outputs of what it depends on. All else keeps the one
+        time of blobs.
         """
-        moment = stamp or BLOB_TIME_NS
+        noted = self.stamp if stamped else BLOB_TIME_NS
+        moment = self.stamp if new else BLOB_TIME_NS
         base = self.directories[snapshot.triple]
         # Cargo compares the newest output: the shared .rlib may keep its time beside a private .rmeta.
         private = any(file.form == LINK and not file.path.endswith(".rlib") for file in snapshot.files)
@@ -289,13 +293,13 @@ class _PutBack:
                 continue
             self._directory(path.rpartition("/")[0])
             if file.form in (LINK, COPY):
-                share = file.form == LINK and (not stamp or (private and file.path.endswith(".rlib")))
+                share = file.form == LINK and (not new or (private and file.path.endswith(".rlib")))
                 self._blob(file, path, share, moment)
             elif file.form == NAME:
                 remove(path)
                 posix.link(before, path)
             else:
-                self._inline(file, path, moment)
+                self._inline(file, path, noted)
             self.outcome.files += 1
             before = path
 
@@ -309,9 +313,11 @@ class _PutBack:
         how = self.here.shelf.restore(file.digest, file.size, path, share, bool(file.mode & 0o100))
         if not how:
             raise FileNotFoundError("a blob is missing")
-        if how == LINKED:
+        if how == LINKED and (not path.endswith(".rmeta") or _make_replaceable(path)):
             self.outcome.hardlinked_bytes += file.size
             return
+        if how == LINKED:
+            how = self.here.shelf.restore(file.digest, file.size, path, False, False)
         posix.utime(path, ns=(moment, moment))
         if how == CLONED:
             self.outcome.reflinked_bytes += file.size
@@ -340,6 +346,23 @@ class _PutBack:
     def _local(self, name: bytes) -> bytes:
         text = self.here.roots.localise(name.decode("utf-8", "surrogateescape"))
         return text.encode("utf-8", "surrogateescape")
+
+
+def _make_replaceable(path: str) -> bool:
+    """Let rustc replace a shared .rmeta where nobody calls kache any more: it renames a new file into place, but
+    refuses to where the old one may not be written. False where the inode is not ours to change."""
+    try:
+        posix.chmod(path, 0o644)
+    except OSError:
+        return False
+    return True
+
+
+def _has_watched_output(snapshot: "Snapshot") -> bool:
+    """Whether Cargo compares an output of this unit itself with files: a run's words with what it declared. And what
+    people get should not look older than its sources."""
+    handed_out = any(file.form == COPY for file in snapshot.files)
+    return handed_out or snapshot.name.startswith(fingerprint.RUN_PREFIX)
 
 
 class _Locks:

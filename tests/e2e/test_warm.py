@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, List, Optional, Union
 import pytest
 
 from kachelib import warm, warm_command
+from kachelib.store import digest_file
 from tests.world import Cargo, Kache, Run, World
 
 # without progress lines, which may stand in the middle of one of Cargo's
@@ -582,3 +583,21 @@ def test_the_tick_before_the_stamp_is_noticed(builder: Builder, ws: Path) -> Non
     (event,) = [event for event in builder.world.events() if event["result"] == "warmed"]
     assert stamp <= int(event["start_time"] * 1e9) + 200_000_000
     assert stamp < next((ws / "target").glob("CACHEDIR.TAG")).stat().st_mtime_ns - 5_000_000
+
+
+@pytest.mark.parametrize("wrapper", [True, False], ids=["with kache", "without"])
+def test_a_warmed_target_is_built_on_and_no_blob_is_written_into(builder: Builder, ws: Path, wrapper: bool) -> None:
+    """Outputs share their inodes with the store; who replaces them makes new ones."""
+    builder.cold(ws)
+    assert not builder.warm(ws).built()
+    shared = [path for path in (ws / "target/debug/deps").iterdir() if path.stat().st_nlink > 1]
+    assert {path.suffix for path in shared} >= {".rlib", ".rmeta", ".so"}
+    edit(ws / "plain/src/lib.rs", "{ 1 }", "{ 3 }")
+    edit(ws / "macros/src/lib.rs", "* 100", "* 10")
+    run = builder.cargo("build", "-v", cwd=ws, env=builder.env, wrapper=wrapper).ok()
+    assert run.built() == {"plain", "macros", "lib", "app"}
+    assert prints(ws) == "11 3 1007 0.1.0\n"
+    for path in (builder.world.cache_dir / "store").rglob("*/*"):
+        assert digest_file(str(path)) == path.name
+    run = builder.cargo("build", "-v", cwd=ws, env=builder.env, wrapper=wrapper).ok()
+    assert not run.built()
