@@ -388,7 +388,7 @@ def fill_to(directory: Path, free: int) -> None:
 def test_the_target_directory_fills_up(site: Site, tmpfs: Callable[[Path, str], Path]) -> None:
     """What has no room is left out; with room again, Cargo completes it."""
     mounted = tmpfs(site.target, "64m")
-    command = [site.cargo.kache.path, "warm"]
+    command = [str(site.cargo.kache.path), "warm"]
     complete = 0
     for free in (0, 8_000, 40_000, 100_000, 400_000, 1_000_000, 60_000_000):
         for path in mounted.iterdir():
