@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List
 
-from bench.ground import REPOSITORY, SCRATCH, BenchError, Ground, fresh_copy, remove, say
+from bench.ground import REPOSITORY, SCRATCH, BenchError, Ground, fresh_copy, put_aside, remove, say
 
 PEERS = REPOSITORY / "build" / "peers"
 KACHE_2, MBX = PEERS / "bin" / "kache", PEERS / "bin" / "mbx"
@@ -56,7 +56,7 @@ class Peers:
         self.ground.run(["tar", "--zstd", "-cf", str(archive), "-C", str(target), "."], project)
 
         def build() -> float:
-            remove(target)
+            put_aside(target)
             target.mkdir()
             start = time.monotonic()
             self.ground.run(["tar", "--zstd", "-xf", str(archive), "-C", str(target)], project)
@@ -96,7 +96,7 @@ class Peers:
         env = {**self._home("mbx"), "MBX_TARGET_ROOT": str(targets)}
 
         def build() -> float:
-            remove(targets)
+            put_aside(targets)
             start = time.monotonic()
             self.ground.run([str(MBX), "build"], project, env)
             return time.monotonic() - start

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Set, Tuple
 
 from bench import forest
-from bench.ground import KACHE, SCRATCH, BenchError, Ground, fresh_copy, remove, say
+from bench.ground import KACHE, SCRATCH, BenchError, Ground, fresh_copy, put_aside, remove, say
 from bench.peers import Peers
 from bench.table import Row, interleave, ratio_row
 
@@ -40,7 +40,7 @@ class Site:
 
     def new(self, *words: str, project: "Path | None" = None, env: "Mapping[str, str] | None" = None) -> float:
         """The same in a new target directory."""
-        remove(self.target())
+        put_aside(self.target())
         return self.cargo(*words, project=project, env=env)
 
     def save(self, *options: str) -> None:
@@ -60,7 +60,7 @@ class Site:
 
     def not_fresh(self, *words: str, project: "Path | None" = None) -> Set[str]:
         """The packages that are not Fresh in a new target directory."""
-        remove(self.target())
+        put_aside(self.target())
         own = {**self.env, "CARGO_TARGET_DIR": str(self.target())}
         text = self.ground.run(["cargo", *words, "-v", "--offline"], project or self.project, own).stderr
         return set(re.findall(r"^ *(?:Dirty|Compiling|Checking) (\S+)", text, re.M))
@@ -107,7 +107,7 @@ def real(ground: Ground, rounds: int) -> List[Row]:
 def modes(ground: Ground, rounds: int) -> List[Row]:
     """Each mode of a profile in a new target directory of its own."""
     site = Site(ground, "warm-modes", ground.project)
-    remove(site.target())
+    put_aside(site.target())
     for line in ("build", *MODES):
         site.cargo(*line.split())
     site.save()
@@ -130,7 +130,7 @@ def modes(ground: Ground, rounds: int) -> List[Row]:
 
 def uncached(ground: Ground, words: List[str]) -> float:
     place = SCRATCH / "targets" / "uncached"
-    remove(place)
+    put_aside(place)
     start = time.monotonic()
     ground.run(["cargo", *words, "--quiet", "--offline"], ground.project, {"CARGO_TARGET_DIR": str(place)})
     return time.monotonic() - start

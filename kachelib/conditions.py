@@ -85,6 +85,7 @@ class Here:
             "cpu": self._cpu,
             "driver": self._driver,
             "remap": self._remap,
+            "members' remap": lambda cwd: self._remapped("a member", self.local(cwd)),
             "exists": self._exists,
             "package": self._package,
             "tree": self._tree,
@@ -209,8 +210,12 @@ class Here:
 
     def _remap(self, name: str) -> str:
         source, _, cwd = name.partition("\n")
-        cwd = self.local(cwd)
-        place = source if not source.startswith(("<", "/")) else self.local(source)
+        if source.startswith(("<", "/")):
+            return self._remapped(self.local(source), self.local(cwd))
+        # Of the workspace's members one is as good as another.
+        return self.value("members' remap", cwd)
+
+    def _remapped(self, place: str, cwd: str) -> str:
         environ = dict(self.environ)
         environ.pop("CARGO_MANIFEST_DIR", None)
         directory = self.call.build_dir + "/" + self.call.profile + "/deps"

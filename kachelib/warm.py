@@ -12,7 +12,6 @@ import posix
 import time
 
 from kachelib import cargo_call, fingerprint, memo, units
-from kachelib.fingerprint import FormatError
 from kachelib.key import digest_bytes
 from kachelib.roots import exists
 from kachelib.store import (
@@ -35,12 +34,17 @@ if TYPE_CHECKING:
     from kachelib.units import File, Snapshot
 
     Key = Tuple[str, str]
+    # a unit; whether what Cargo wrote about it carries the stamp; whether its outputs do
+    Row = Tuple["Snapshot", bool, bool]
 
 BLOB_TIME_NS = BLOB_TIME * 1_000_000_000
 
 # The clock that stamps files moves in ticks: what is written in the tick in which the stamp was taken must look newer.
 TICK_NS = 10_000_000
 WHOLE_SECOND_NS = 1_000_000_000
+
+# From so many units on, two threads put them back.
+MANY = 16
 
 # For a Cargo.lock that was never seen, so many others are looked into.
 MOST_PLANS = 8
@@ -144,10 +148,17 @@ def is_sound(snapshot: "Snapshot") -> bool:
     """Whether every path of a record stays in the profile's directory, and every form is known."""
     names = [file.path for file in snapshot.files]
     names += [snapshot.directory + "/" + snapshot.name]
-    return all(
-        name and not name.startswith("/") and not any(part in ("", ".", "..") for part in name.split("/"))
-        for name in names
-    ) and all(file.form in FORMS and not file.mode & ~0o777 for file in snapshot.files)
+    return all(map(_stays_below, names)) and all(
+        file.form in FORMS and not file.mode & ~0o777 for file in snapshot.files
+    )
+
+
+def _stays_below(path: str) -> bool:
+    """Whether a relative path names nothing above where it starts, and each thing in one way."""
+    if path[:1] in ("", "/", ".") or path[-1] == "/" or "//" in path or "/." in path:
+        # Rarely so: only now is each part worth a look.
+        return bool(path) and not any(part in ("", ".", "..") for part in path.split("/"))
+    return True
 
 
 def find_plan(here: "Here") -> "Optional[Plan]":
@@ -213,7 +224,7 @@ def warm(here: "Here", deadline: float, explain: bool = False) -> Outcome:
         outcome.back = [snapshot.key() for snapshot in choice.order]
     elif choice.order:
         outcome.complete = False
-        _PutBack(here, stamp, outcome).all(choice.order, deadline)
+        _put_back(here, stamp, outcome, choice.order, deadline)
     return outcome
 
 
@@ -228,50 +239,93 @@ def _stamp() -> int:
     return now - (WHOLE_SECOND_NS if now % WHOLE_SECOND_NS == 0 else TICK_NS)
 
 
-class _PutBack:
-    """Puts chosen units into the target directory."""
+def _put_back(here: "Here", stamp: int, outcome: Outcome, order: "List[Snapshot]", deadline: float) -> None:
+    """Put chosen units into the target directory, under Cargo's locks.
 
-    def __init__(self, here: "Here", stamp: int, outcome: Outcome) -> None:
+    A unit that cannot be put back, or not in time, is one that Cargo builds: what was built against it and is back is
+    then older, and is built as well.
+    """
+    directories = dict(here.call.directories())
+    locks = _Locks()
+    try:
+        for triple in directories:
+            _make_target(here.call.build_dir + ("/" + triple if triple else ""))
+        for directory in directories.values():
+            make_directories(directory)
+            if not locks.take(directory, here.cargo) or in_use(directory):
+                outcome.reason = "another Cargo is at work in %s" % directory
+                return
+        # Units -> whether their outputs carry the stamp.
+        new: "Dict[Key, bool]" = {}
+        rows = []
+        for snapshot in order:
+            above = any(new[dep[:2]] for dep in snapshot.dependencies)
+            new[snapshot.key()] = above or (snapshot.stamped and _has_watched_output(snapshot))
+            rows.append((snapshot, snapshot.stamped or above, new[snapshot.key()]))
+        hands = [_Hand(here, stamp, directories, deadline) for _ in range(2 if len(rows) >= MANY else 1)]
+        _work(hands, rows)
+        for hand in hands:
+            hand.tell(outcome)
+        outcome.complete = not outcome.left
+    finally:
+        locks.release()
+
+
+def _work(hands: "List[_Hand]", rows: "List[Row]") -> None:
+    """Share the units out. Most of the time goes into the kernel, which lets two at it."""
+    if len(hands) == 1:
+        hands[0].work(rows)
+        return
+    import _thread
+
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def second() -> None:
+        try:
+            hands[1].work(rows[1::2])
+        finally:
+            done.release()
+
+    _thread.start_new_thread(second, ())
+    hands[0].work(rows[::2])
+    done.acquire()
+
+
+class _Hand:
+    """One who puts units back, and what came of it."""
+
+    def __init__(self, here: "Here", stamp: int, directories: "Dict[str, str]", deadline: float) -> None:
         self.here = here
         self.stamp = stamp
-        self.outcome = outcome
-        self.directories = dict(here.call.directories())
+        self.directories = directories
+        self.deadline = deadline
+        self.outcome = Outcome()
         self._made: "set[str]" = set()
 
-    def all(self, order: "List[Snapshot]", deadline: float) -> None:
-        """Put back what can be put back by the deadline, what others depend on first."""
+    def work(self, rows: "List[Row]") -> None:
+        """Put units back one after the other, until the deadline. Never raises."""
         outcome = self.outcome
-        locks = _Locks()
-        # Units that are back -> whether their outputs carry the stamp.
-        back: "Dict[Key, bool]" = {}
-        try:
-            for triple in self.directories:
-                _make_target(self.here.call.build_dir + ("/" + triple if triple else ""))
-            for directory in self.directories.values():
-                make_directories(directory)
-                if not locks.take(directory, self.here.cargo) or in_use(directory):
-                    outcome.reason = "another Cargo is at work in %s" % directory
-                    return
-            for snapshot in order:
-                key = snapshot.key()
-                below = [dep[:2] for dep in snapshot.dependencies]
-                if time.monotonic() > deadline:
-                    outcome.left[key] = "the deadline passed"
-                elif any(dep not in back for dep in below):
-                    outcome.left[key] = "what it was built against is left out"
-                else:
-                    above = any(back[dep] for dep in below)
-                    new = above or (snapshot.stamped and _has_watched_output(snapshot))
-                    try:
-                        self._unit(snapshot, snapshot.stamped or above, new)
-                    except (OSError, KeyError, ValueError, FormatError) as error:
-                        outcome.left[key] = "it could not be put back: %s" % error
-                        continue
-                    back[key] = new
-            outcome.complete = not outcome.left
-        finally:
-            outcome.back = list(back)
-            locks.release()
+        for snapshot, stamped, new in rows:
+            key = snapshot.key()
+            if time.monotonic() > self.deadline:
+                outcome.left[key] = "the deadline passed"
+                continue
+            try:
+                self._unit(snapshot, stamped, new)
+                outcome.back.append(key)
+            except Exception as error:
+                outcome.left[key] = "it could not be put back: %s" % error
+
+    def tell(self, whole: Outcome) -> None:
+        """Add what came of it to what came of all."""
+        own = self.outcome
+        whole.back += own.back
+        whole.left.update(own.left)
+        whole.files += own.files
+        whole.hardlinked_bytes += own.hardlinked_bytes
+        whole.reflinked_bytes += own.reflinked_bytes
+        whole.copied_bytes += own.copied_bytes
 
     def _unit(self, snapshot: "Snapshot", stamped: bool, new: bool) -> None:
         """Put one unit back, its fingerprint last: before that Cargo takes it for unfinished. Raises OSError.
