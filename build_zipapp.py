@@ -41,6 +41,13 @@ MINORS = range(9, 15)  # of the Python versions that the lock is made for
 # package -> (the name its extension module is imported by, its path in the wheel as far as the suffix)
 NATIVE = {"blake3": ("blake3", "blake3/blake3"), "zstandard": ("zstandard.backend_c", "zstandard/backend_c")}
 VENDORED = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
+# Of pycryptodome what Ed25519 needs: modules, and native files that it loads by path.
+CRYPTO = re.compile(
+    r"Crypto/(?:__init__|Signature/(?:__init__|eddsa)|Hash/(?:__init__|SHA512|SHAKE256|keccak)"
+    r"|Math/(?:__init__|Numbers|_Integer\w+)|PublicKey/(?:__init__|ECC|_curve|_ec_lib|_edwards|_point)"
+    r"|Random/(?:__init__|random)|Util/(?:__init__|_bytes|_cpu_features|_file_system|_raw_api|asn1|number))\.py"
+    r"|Crypto/(?:Hash/_SHA512|Hash/_keccak|Math/_nat\w*|PublicKey/_ed25519|Util/_cpuid_c)\.abi3\.so"
+)
 # Services whose descriptions botocore keeps: S3, and those through which one signs in.
 SERVICES = ("s3", "sts", "sso", "sso-oidc", "signin")
 ENDPOINTS = ("s3", "sts", "portal.sso", "oidc", "signin")  # the same as endpoints.json calls them
@@ -195,6 +202,33 @@ def vendored(minors: Sequence[int]) -> Dict[str, bytes]:
         digest = hashlib.sha256(repr(sorted(group.items())).encode()).hexdigest()[:16]
         files.update((f"vendor/3.{meant[0]}-{digest}/{name}", data) for name, data in group.items())
     return files
+
+
+def crypto(platforms: Sequence[str]) -> Dict[str, bytes]:
+    """What signs and verifies: {path in the archive: content}, a folder for each platform, named for its content."""
+    files: Dict[str, bytes] = {}
+    for platform in platforms:
+        options = ["--python-version", "3.9", "--implementation", "cp", "--abi", "abi3"]
+        if platform != HERE:
+            options += [word for tag in PLATFORMS[platform] for word in ("--platform", tag)]
+        (wheel,) = wheels(pins_for(["pycryptodome"], 9), options, f"crypto-{platform}")
+        group: Dict[str, bytes] = {}
+        with zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                if CRYPTO.fullmatch(name) or (LICENCE.search(name) and not name.endswith("/")):
+                    data = archive.read(name)
+                    group[name] = without_sections(data) if name.endswith(".so") else data
+        digest = hashlib.sha256(repr(sorted(group.items())).encode()).hexdigest()[:16]
+        files.update((f"crypto/{platform_of(wheel)}-{digest}/{name}", data) for name, data in group.items())
+    return files
+
+
+def platform_of(wheel: Path) -> str:
+    """The name that bundle.py looks for: the C library or system, and the processor."""
+    match = re.search(r"(manylinux|musllinux|macosx).*_(x86_64|aarch64|arm64|universal2)$", wheel.stem)
+    if match is None:
+        raise Problem(f"{wheel.name}: for an unknown platform")
+    return f"{match[1]}-{match[2]}"
 
 
 def tomli() -> Dict[str, bytes]:
@@ -372,7 +406,7 @@ def assemble(found: Sequence[Interpreter], minors: Sequence[int], platforms: Seq
     own = own_sources()
     carried = tomli() if min(minors) < 11 else {}
     natives = native_wheels(minors, platforms)
-    archive = {**own, **carried, **vendored(minors), **licences(natives)}
+    archive = {**own, **carried, **vendored(minors), **crypto(platforms), **licences(natives)}
     archive.update((f"launcher/{name}", (ROOT / "launcher" / name).read_bytes()) for name in ("boot.py", "compiler.py"))
     layout = Layout()
     table = native_table(sorted(native for wheel in natives for native in natives_of(wheel)), layout)

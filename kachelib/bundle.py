@@ -61,14 +61,19 @@ def describe() -> Dict[str, str]:
 def ensure_importable(name: str) -> None:
     """Make ``import name`` work for a dependency of kache. Raises BundleError.
 
-    blake3, zstandard and tomli always work in dist/kache; boto3 cannot be loaded from a zip and is unpacked once
-    for each user.
+    blake3, zstandard and tomli always work in dist/kache; boto3 and Crypto (pycryptodome) cannot be loaded from a zip
+    and are unpacked once for each user.
     """
     launcher = _launcher()
+    if launcher and name == "Crypto":
+        folder = _unpacked(launcher, "crypto")
+        if folder not in sys.path:
+            sys.path.append(folder)
+        return
     if launcher and name == "boto3":
         import warnings
 
-        folder = _unpacked(launcher)
+        folder = _unpacked(launcher, "vendor")
         if folder not in sys.path:
             sys.path.append(folder)
         # it says so on every import, and there is no other for this Python
@@ -77,7 +82,8 @@ def ensure_importable(name: str) -> None:
     from importlib.util import find_spec
 
     if name not in sys.modules and find_spec(name) is None:
-        raise BundleError(f"{sys.executable} has no {name}: python3 -m pip install {name}")
+        package = "pycryptodome" if name == "Crypto" else name
+        raise BundleError(f"{sys.executable} has no {name}: python3 -m pip install {package}")
 
 
 def _launcher() -> Any:
@@ -85,29 +91,28 @@ def _launcher() -> Any:
     return sys.modules.get("kache_launcher")
 
 
-def _unpacked(launcher: Any) -> str:
-    """The folder that holds boto3 and what it needs, unpacked where missing. Raises BundleError."""
+def _unpacked(launcher: Any, kind: str) -> str:
+    """The folder that holds boto3 and what it needs (vendor), or Crypto, unpacked where missing. Raises BundleError."""
     import zipfile
 
     problems = []
     with zipfile.ZipFile(launcher.FILE.path) as archive:
-        name = _set_for(archive)
+        name = _set_for(archive) if kind == "vendor" else _crypto_for(launcher, archive)
         if not name:
-            raise BundleError(
-                f"{launcher.FILE.path} carries no boto3 for Python 3.{sys.version_info[1]}: build it with one"
-            )
+            what = f"boto3 for Python 3.{sys.version_info[1]}" if kind == "vendor" else "Crypto for this platform"
+            raise BundleError(f"{launcher.FILE.path} carries no {what}: build it with one")
         for directory in launcher.runtime_directories():
-            folder = f"{directory}/boto3-{name}"
+            folder = f"{directory}/{'boto3' if kind == 'vendor' else kind}-{name}"
             try:
                 launcher.make_directory(directory)
                 if not launcher.is_ours(directory, -1):
                     raise OSError(f"{directory} can be written by others")
                 if not launcher.is_ours(folder, -1):
-                    _unpack(archive, f"vendor/{name}/", folder)
+                    _unpack(archive, f"{kind}/{name}/", folder)
                 return folder
             except OSError as error:
                 problems.append(str(error))
-    raise BundleError(f"boto3 cannot be unpacked ({'; '.join(problems)}): set XDG_CACHE_HOME to a directory of yours")
+    raise BundleError(f"{kind} cannot be unpacked ({'; '.join(problems)}): set XDG_CACHE_HOME to a directory of yours")
 
 
 def _set_for(archive: "zipfile.ZipFile") -> str:
@@ -118,6 +123,17 @@ def _set_for(archive: "zipfile.ZipFile") -> str:
     names = {name.split("/")[1] for name in archive.namelist() if name.startswith("vendor/")}
     fitting = [name for name in names if int(name[2:].partition("-")[0]) <= sys.version_info[1]]
     return max(fitting, key=lambda name: int(name[2:].partition("-")[0]), default="")
+
+
+def _crypto_for(launcher: Any, archive: "zipfile.ZipFile") -> str:
+    """The folder below crypto/ for this platform; "" where there is none. It is named SYSTEM-PROCESSOR-DIGEST."""
+    machine = os.uname().machine
+    if sys.platform == "darwin":
+        wanted = (f"macosx-{machine}-", "macosx-universal2-")
+    else:
+        wanted = (f"{'musllinux' if launcher.runs_on_musl() else 'manylinux'}-{machine}-",)
+    names = {name.split("/")[1] for name in archive.namelist() if name.startswith("crypto/")}
+    return next((name for name in sorted(names) if name.startswith(wanted)), "")
 
 
 def _unpack(archive: "zipfile.ZipFile", prefix: str, folder: str) -> None:

@@ -1,11 +1,13 @@
-"""The history: what the event log and the log of gc runs tell.
+"""The history: what the event log and the logs of gc runs and transfers tell.
 
-Owns reading events.jsonl with the file that was rotated away, and gc.jsonl,
-reading and writing. Knows the fields' names and nothing of what a report makes
-of them.
+Owns reading events.jsonl with the file that was rotated away, and gc.jsonl and
+transfers.jsonl, reading and writing. Knows the fields' names and nothing of
+what a report makes of them.
 
-Grammar of gc.jsonl (version 1): a line is one JSON object with "schema_version",
-"end_time" (seconds since the epoch) and the fields of a gc's outcome.
+Grammar of both (version 1): a line is one JSON object with "schema_version",
+"end_time" (seconds since the epoch) and the fields of a gc's outcome, or of
+transfers: by ("sync"), pulled, pulled_bytes, pushed, pushed_bytes,
+failed, elapsed_ms.
 """
 
 import json
@@ -17,10 +19,11 @@ from kachelib import events
 from kachelib.outcome import RESULTS
 
 GC_FILE = "gc.jsonl"
-GC_VERSION = 1
+TRANSFERS_FILE = "transfers.jsonl"
+RUN_VERSION = 1
 
 # About a thousand runs; then the older half goes.
-GC_BYTES = 256 * 1024
+MOST_BYTES = 256 * 1024
 
 Event = Dict[str, Any]
 
@@ -54,13 +57,21 @@ def roots(cache_dir: str) -> Set[str]:
 
 def record_gc(cache_dir: str, fields: Dict[str, Any]) -> None:
     """Note a gc run. A store that cannot be written loses the line."""
-    path = cache_dir + "/" + GC_FILE
-    line = json.dumps({"schema_version": GC_VERSION, "end_time": time.time(), **fields}) + "\n"
+    _record(cache_dir + "/" + GC_FILE, fields)
+
+
+def record_transfer(cache_dir: str, fields: Dict[str, Any]) -> None:
+    """Note what was moved to and from the remote in one go. A store that cannot be written loses the line."""
+    _record(cache_dir + "/" + TRANSFERS_FILE, fields)
+
+
+def _record(path: str, fields: Dict[str, Any]) -> None:
+    line = json.dumps({"schema_version": RUN_VERSION, "end_time": time.time(), **fields}) + "\n"
     try:
         with open(path, "a", encoding="utf-8") as file:
             file.write(line)
             size = file.tell()
-        if size > GC_BYTES:
+        if size > MOST_BYTES:
             with open(path, encoding="utf-8", errors="replace") as file:
                 kept = file.readlines()
             temporary = path + ".tmp"
@@ -73,11 +84,20 @@ def record_gc(cache_dir: str, fields: Dict[str, Any]) -> None:
 
 def gc_runs(cache_dir: str, since: float = 0.0) -> List[Dict[str, Any]]:
     """The gc runs that ended at ``since`` or later, oldest first."""
+    return _runs(cache_dir + "/" + GC_FILE, since)
+
+
+def transfers(cache_dir: str, since: float = 0.0) -> List[Dict[str, Any]]:
+    """The transfers that ended at ``since`` or later, oldest first."""
+    return _runs(cache_dir + "/" + TRANSFERS_FILE, since)
+
+
+def _runs(path: str, since: float) -> List[Dict[str, Any]]:
     found = []
-    for line in _lines(cache_dir + "/" + GC_FILE):
+    for line in _lines(path):
         try:
             run = json.loads(line)
-            if run["schema_version"] == GC_VERSION and float(run["end_time"]) >= since:
+            if run["schema_version"] == RUN_VERSION and float(run["end_time"]) >= since:
                 found.append(run)
         except (ValueError, KeyError, TypeError):
             continue

@@ -106,6 +106,9 @@ def file_digest(path: str, store: Store) -> str:
     whatever its ctime says: each new link moves that.
     """
     found = posix.stat(path)
+    if found.st_mode & 0o170000 != 0o100000:
+        # A device may have no end, a FIFO nobody who writes: what names one as an input came from elsewhere.
+        raise OSError("%s is no regular file" % path)
     if found.st_size <= SMALL:
         return digest_file(path)
     memo_path = path_of(store.memo_dir(), "digest", path)

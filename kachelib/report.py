@@ -68,7 +68,8 @@ def run_stats(argv: List[str]) -> int:
     document = build(cache_dir, options.since)
     store = store_fields(settings)
     if options.json:
-        console.print_json({"store": store, **{name: document[name] for name in ("meta", "summary", "storage", "gc")}})
+        parts = ("meta", "summary", "storage", "network", "gc")
+        console.print_json({"store": store, **{name: document[name] for name in parts}})
         return 0
     print("\n".join([*_store_lines(store), "", *_summary_lines(document)]))
     return 0
@@ -88,7 +89,7 @@ def build(cache_dir: str, since: Optional[float] = None) -> Fields:
             "broken_lines": logged.broken,
         },
         **aggregate(logged),
-        "network": None,
+        "network": _network_fields(history.transfers(cache_dir, start)),
         "gc": _gc_fields(history.gc_runs(cache_dir, start)),
     }
 
@@ -215,6 +216,12 @@ def _summary_lines(document: Fields) -> List[str]:
     if document.get("timing") and document["timing"]["avg_hit_ms"]:
         rows.append(("one hit", f"{document['timing']['avg_hit_ms']:.1f} ms", "on average"))
     rows += [("restored", console.size(storage[field]), way) for way, field in _WAYS if storage[field]]
+    network = document.get("network")
+    if network:
+        for way, verb in (("pulled", "from the remote"), ("pushed", "to the remote")):
+            if network[way]:
+                size = console.size(network[way + "_bytes"])
+                rows.append((way, console.plural(network[way], "object"), f"{size} {verb}"))
     gc = document["gc"]
     if gc:
         ago = console.age(time.time() - gc["last_run_time"])
@@ -293,6 +300,13 @@ def _errors(events: List[Event]) -> List[Fields]:
             row = found.setdefault(name + "\0" + reason, {"crate_name": name, "reason": reason, "count": 0})
             row["count"] += 1
     return sorted(found.values(), key=lambda row: -row["count"])
+
+
+def _network_fields(runs: List[Fields]) -> Optional[Fields]:
+    if not runs:
+        return None
+    names = ("pulled", "pulled_bytes", "pushed", "pushed_bytes", "failed", "elapsed_ms")
+    return {"runs": len(runs), **{name: _sum(runs, name) for name in names}}
 
 
 def _gc_fields(runs: List[Fields]) -> Optional[Fields]:

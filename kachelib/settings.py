@@ -115,12 +115,26 @@ SETTINGS = (
             help="how long an idle S3 connection is kept"),
     Setting("daemon_idle_timeout_secs", "KACHE_DAEMON_IDLE_TIMEOUT", "cache.daemon_idle_timeout_secs", SECONDS, 600,
             help="idle time after which the daemon leaves; 0: never"),
-    Setting("remote_type", "", "cache.remote.type", CHOICE, "s3", help="kind of remote", choices=("s3",)),
+    Setting("remote_type", "", "cache.remote.type", CHOICE, "s3", help="kind of remote",
+            choices=("s3", "filesystem")),
+    Setting("remote_path", "KACHE_REMOTE_PATH", "cache.remote.path", PATH, "",
+            help="directory of a filesystem remote", ours=True),
+    Setting("remote_readonly", "KACHE_REMOTE_READONLY", "cache.remote.readonly", FLAG, False,
+            help="only read from the remote", ours=True),
     Setting("remote_bucket", "KACHE_S3_BUCKET", "cache.remote.bucket", TEXT, "", help="S3 bucket"),
     Setting("remote_endpoint", "KACHE_S3_ENDPOINT", "cache.remote.endpoint", TEXT, "", help="S3 endpoint URL"),
     Setting("remote_region", "KACHE_S3_REGION", "cache.remote.region", TEXT, "us-east-1", help="AWS region"),
     Setting("remote_prefix", "KACHE_S3_PREFIX", "cache.remote.prefix", TEXT, "artifacts", help="prefix in the bucket"),
     Setting("remote_profile", "KACHE_S3_PROFILE", "cache.remote.profile", TEXT, "", help="AWS credentials profile"),
+    Setting("remote_addressing", "KACHE_S3_ADDRESSING", "cache.remote.addressing", CHOICE, "auto",
+            help="where the bucket's name goes: into the path, or before the host", choices=("auto", "path", "virtual"),
+            ours=True),
+    Setting("remote_ca_bundle", "KACHE_S3_CA_BUNDLE", "cache.remote.ca_bundle", PATH, "",
+            help="file of certificates that are trusted for the endpoint", ours=True),
+    Setting("remote_signing_key", "KACHE_REMOTE_SIGNING_KEY", "cache.remote.signing_key", TEXT, "",
+            help="secret key NAME:BASE64, or a file that holds it, to sign with", secret=True, ours=True),
+    Setting("remote_trusted_keys", "KACHE_REMOTE_TRUSTED_KEYS", "cache.remote.trusted_keys", WORDS, (),
+            help="public keys NAME:BASE64; with any, nothing else is believed", ours=True),
     Setting("s3_access_key", "KACHE_S3_ACCESS_KEY", "", TEXT, "", help="explicit S3 access key", secret=True),
     Setting("s3_secret_key", "KACHE_S3_SECRET_KEY", "", TEXT, "", help="explicit S3 secret key", secret=True),
     Setting("cc_extra_allowlist_flags", "KACHE_CC_EXTRA_ALLOWLIST_FLAGS", "cc.extra_allowlist_flags", WORDS, (),
@@ -161,6 +175,12 @@ class Settings:
     s3_pool_idle_secs: int
     daemon_idle_timeout_secs: int
     remote_type: str
+    remote_path: str
+    remote_readonly: bool
+    remote_addressing: str
+    remote_ca_bundle: str
+    remote_signing_key: str
+    remote_trusted_keys: "Tuple[str, ...]"
     remote_bucket: str
     remote_endpoint: str
     remote_region: str

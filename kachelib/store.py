@@ -84,13 +84,14 @@ class Store:
             return False
         return True
 
-    def write_entry(self, action_key: str, entry: Entry) -> None:
-        """Publish ``entry``; an empty one removes the file. Raises OSError."""
+    def write_entry(self, action_key: str, entry: Entry, sync: bool = True) -> None:
+        """Publish ``entry``; an empty one removes the file. sync: wait for the disk; without, a crash may cut it, which
+        its checksum shows. Raises OSError."""
         path = self.entry_path(action_key)
         if len(entry) == 0:
             remove(path)
         else:
-            self._publish(path, entry.encode(action_key), 0o644)
+            self._publish(path, entry.encode(action_key), 0o644, sync=sync)
 
     def touch_entry(self, action_key: str) -> None:
         """Note that the entry was used now."""
@@ -130,7 +131,7 @@ class Store:
         # It was compiled though it was known: look whether what is there is sound.
         if self.has_blob(digest, size) and digest_file(target) == digest:
             return False
-        temporary = self._temporary(target)
+        temporary = self.temporary(target)
         mode = 0o555 if executable else 0o444
         try:
             if not self._clone(path, temporary, mode) and not (share and _link(path, temporary)):
@@ -228,17 +229,18 @@ class Store:
         except OSError:
             return None
 
-    def _temporary(self, target: str) -> str:
+    def temporary(self, target: str) -> str:
+        """A name beside ``target`` that nobody else takes; gc removes what a crash leaves there. Raises OSError."""
         directory = target.rpartition("/")[0]
         self._counter += 1
         path = "%s/.tmp-%d-%d-%d" % (directory, posix.getpid(), time.monotonic_ns(), self._counter)
         make_directories(directory)
         return path
 
-    def _publish(self, path: str, data: bytes, mode: int, mtime: "Optional[int]" = None) -> None:
-        temporary = self._temporary(path)
+    def _publish(self, path: str, data: bytes, mode: int, mtime: "Optional[int]" = None, sync: bool = True) -> None:
+        temporary = self.temporary(path)
         try:
-            write_file(temporary, data, mode, sync=True)
+            write_file(temporary, data, mode, sync=sync)
             if mtime is not None:
                 posix.utime(temporary, (mtime, mtime))
             posix.rename(temporary, path)
@@ -418,13 +420,14 @@ def _same_file(fd: int, path: str) -> bool:
 def entry_files(root: str) -> "List[Tuple[str, str]]":
     """(action key, path) of every entry below the cache directory ``root``, in no order."""
     found = []
-    for shard in _names(root + "/entries"):
+    for shard in names_in(root + "/entries"):
         directory = root + "/entries/" + shard
-        found += [(name, directory + "/" + name) for name in _names(directory) if not name.startswith(".")]
+        found += [(name, directory + "/" + name) for name in names_in(directory) if not name.startswith(".")]
     return found
 
 
-def _names(directory: str) -> "List[str]":
+def names_in(directory: str) -> "List[str]":
+    """The names in a directory, in no order; none where it cannot be read."""
     try:
         return posix.listdir(directory)
     except OSError:

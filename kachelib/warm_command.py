@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Tuple
 from kachelib import cargo_call, config, console, take, taker, toolchain, warm, warming
 from kachelib.cargo_call import Unclear
 from kachelib.conditions import Here
+from kachelib.config import Settings
 from kachelib.outcome import KacheError
 from kachelib.store import Store, read_file
 from kachelib.warm import Outcome
@@ -30,6 +31,7 @@ def run_save(argv: List[str]) -> int:
         "Exit codes: 0 done, also where nothing could be kept; 1 failed; 2 wrong use.",
     )
     _add_place(parser)
+    parser.add_argument("--push", action="store_true", help="publish to the remote what was kept, for other machines")
     parser.add_json()
     options = parser.parse_args(argv)
     here = _here(options)
@@ -39,10 +41,17 @@ def run_save(argv: List[str]) -> int:
     refused = [
         {"unit": _name(key), "reason": why} for key, why in sorted(found.refused.items(), key=lambda each: each[0])
     ]
+    pushed = ""
+    if options.push:
+        from kachelib import sync_command
+
+        pushed = sync_command.push_plan_of(here)
     if options.json:
         console.print_json({"target_dir": here.call.build_dir, "kept": len(found.kept), "refused": refused})
         return 0
     print(f"kept {console.plural(len(found.kept), 'unit')} of {here.call.build_dir} ({here.call.profile})")
+    if pushed:
+        print(pushed)
     rows = [(row["unit"], row["reason"]) for row in refused]
     if rows:
         print("\n".join(["", *console.table(("NOT KEPT", "~WHY"), rows)]))
@@ -58,6 +67,7 @@ def run_warm(argv: List[str]) -> int:
         "Exit codes: 0 done, also where nothing could be put back; 1 failed; 2 wrong use.",
     )
     _add_place(parser)
+    parser.add_argument("--no-pull", action="store_true", help="do not ask the remote first")
     text = "say for every package whether its units come back, and if not, why; change nothing"
     parser.add_argument("--explain", "--dry-run", dest="explain", action="store_true", help=text)
     parser.add_json()
@@ -66,6 +76,12 @@ def run_warm(argv: List[str]) -> int:
     if options.explain:
         outcome = warm.warm(here, time.monotonic() + SAVE_SECONDS, explain=True)
     else:
+        if not options.no_pull:
+            from kachelib import sync_command
+
+            told = sync_command.pull_first(here)
+            if told:
+                console.note(told)
         outcome = warming.once(here, warming.Warming())
     if options.json:
         console.print_json(_document(here, outcome, options.explain))
@@ -84,8 +100,6 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 
 def _here(options: argparse.Namespace) -> Here:
     settings = console.load_settings()
-    store = Store(console.store_directory(settings))
-    environ = config.environment()
     words = ["build"]
     for name in ("profile", "target_dir", "manifest_path"):
         value = getattr(options, name)
@@ -95,6 +109,13 @@ def _here(options: argparse.Namespace) -> Here:
         words += ["--target", triple]
     if options.release:
         words.append("--release")
+    return here_for(words, settings)
+
+
+def here_for(words: List[str], settings: Settings) -> Here:
+    """This place, as Cargo with these arguments would see it. Raises KacheError."""
+    store = Store(console.store_directory(settings))
+    environ = config.environment()
     try:
         call = cargo_call.parse(words, console.current_directory(), environ)
         cargo = toolchain.resolve("cargo", environ)

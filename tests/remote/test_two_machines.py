@@ -1,0 +1,205 @@
+"""What one machine pushed, another one has: on a real S3 server and on a shared directory."""
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from typing import Callable, Dict
+
+import pytest
+
+from tests.remote.machines import PACKAGES, SAYS, Machine, calls, machine, results
+from tests.servers.proxy import Proxy
+from tests.servers.seaweed import SeaweedFS
+from tests.world import Kache, World
+
+Remote = Dict[str, str]
+
+
+@pytest.fixture
+def kache(kache_file: Kache) -> Kache:
+    """As it ships: boto3 is unpacked from the file."""
+    return kache_file
+
+
+@pytest.fixture(params=["s3", "filesystem"])
+def remote(request: pytest.FixtureRequest, world: World) -> Remote:
+    if request.param == "s3":
+        return s3_of(request.getfixturevalue("seaweed"), request.getfixturevalue("prefix"))
+    return filesystem(world)
+
+
+def filesystem(world: World) -> Remote:
+    shared = world.root / "shared disk"
+    shared.mkdir(exist_ok=True)
+    config = world.root / "remote.toml"
+    config.write_text(f'[cache.remote]\ntype = "filesystem"\npath = "{shared}"\n')
+    return {"KACHE_CONFIG": str(config)}
+
+
+def s3_of(server: SeaweedFS, prefix: str, endpoint: str = "", readonly: bool = False) -> Remote:
+    return {
+        "KACHE_S3_BUCKET": server.bucket,
+        "KACHE_S3_ENDPOINT": endpoint or server.endpoint,
+        "KACHE_S3_PREFIX": prefix,
+        "KACHE_S3_ACCESS_KEY": server.read_only_access_key if readonly else server.access_key,
+        "KACHE_S3_SECRET_KEY": server.read_only_secret_key if readonly else server.secret_key,
+    }
+
+
+def filled(world: World, kache: Kache, remote: Remote, **more: str) -> Machine:
+    """A machine that has built and published."""
+    found = machine(world, kache, "a", remote, **more)
+    found.cargo("build").ok()
+    found.run("save", "--push").ok()
+    return found
+
+
+def test_a_second_machine_starts_nothing(world: World, kache: Kache, remote: Remote) -> None:
+    a = filled(world, kache, remote)
+    b = machine(world, kache, "b", remote)
+    b.run("warm").ok()
+    run = b.cargo("build", "-v").ok()
+    assert run.fresh() == PACKAGES
+    assert calls(run) == []
+    assert b.program() == SAYS
+    assert b.artifacts() == a.artifacts()
+
+
+def test_another_cargo_home_has_hits(
+    world: World, kache: Kache, remote: Remote, require_tool: Callable[[str], str]
+) -> None:
+    require_tool("strace")
+    filled(world, kache, remote)
+    b = machine(world, kache, "b", remote, cargo_home="other-cargo")
+    b.run("sync", "--pull").ok()
+    run = b.cargo("build", "-v", trace=True).ok()
+    assert set(results([run])) == {"local_hit"}
+    assert run.compilers() == []
+    assert b.program() == SAYS
+
+
+def test_sync_moves_entries_both_ways(world: World, kache: Kache, remote: Remote) -> None:
+    a = machine(world, kache, "a", remote)
+    a.cargo("build").ok()
+    told = json.loads(a.run("sync", "--push", "--json").ok().stdout)
+    assert told["pushed"] > 4
+    assert told["failed"] == []
+    assert json.loads(a.run("sync", "--push", "--json").ok().stdout)["pushed"] == 0
+    b = machine(world, kache, "b", remote)
+    shutil.copy(a.ws / "Cargo.lock", b.ws / "Cargo.lock")
+    dry = json.loads(b.run("sync", "--dry-run", "--pull", "--json").ok().stdout)
+    assert not (b.cache_dir / "entries").exists()
+    pulled = json.loads(b.run("sync", "--pull", "--json").ok().stdout)
+    assert len(dry["to_pull"]) == pulled["pulled"] >= 4
+    assert json.loads(b.run("sync", "--json").ok().stdout)["pulled"] == 0
+    run = b.cargo("build", env={"KACHE_WARM_TARGETS": "0"}).ok()
+    assert set(results([run])) == {"local_hit"}
+
+
+def test_a_workspace_pull_brings_its_members_only(world: World, kache: Kache, remote: Remote) -> None:
+    a = machine(world, kache, "a", remote)
+    a.cargo("build").ok()
+    a.run("sync", "--push").ok()
+    b = machine(world, kache, "b", remote)
+    shutil.copy(a.ws / "Cargo.lock", b.ws / "Cargo.lock")
+    told = json.loads(b.run("sync", "--workspace", "--pull", "--dry-run", "--json").ok().stdout)
+    assert {key.partition("/")[0] for key in told["to_pull"]} == PACKAGES
+
+
+def test_nothing_is_pulled_twice_and_nothing_pushed_twice(
+    world: World, kache: Kache, seaweed: SeaweedFS, prefix: str, proxy: Proxy
+) -> None:
+    """The traffic of a pull is what is needed: a request an object, and no more than five others."""
+    filled(world, kache, s3_of(seaweed, prefix))
+    b = machine(world, kache, "b", s3_of(seaweed, prefix, proxy.endpoint))
+    b.run("warm").ok()
+    gets = [path for method, path, _ in proxy.requests if method == "GET"]
+    objects = len(list((b.cache_dir / "units").rglob("*/*"))) + len(list((b.cache_dir / "entries").rglob("*/*")))
+    assert len(gets) <= objects + 5
+    assert [method for method, _, _ in proxy.requests if method != "GET"] == []
+    before = len(proxy.requests)
+    b.remove_target()
+    b.run("warm").ok()
+    assert len(proxy.requests) - before <= 2
+
+
+def test_a_read_only_remote_is_not_written(world: World, kache: Kache, seaweed: SeaweedFS, prefix: str) -> None:
+    filled(world, kache, s3_of(seaweed, prefix))
+    b = machine(world, kache, "b", s3_of(seaweed, prefix, readonly=True), KACHE_REMOTE_READONLY="1")
+    run = b.run("sync").ok()
+    assert "only read" in run.stdout
+    run = b.run("save", "--push")
+    assert run.returncode == 1
+    assert "only read" in run.stderr
+
+
+TROUBLE = {
+    "wrong key": ({"KACHE_S3_SECRET_KEY": "wrong"}, "secret key"),
+    "unknown key": ({"KACHE_S3_ACCESS_KEY": "unknown"}, "access key"),
+    "no bucket": ({"KACHE_S3_BUCKET": "no-such-bucket"}, "bucket"),
+    "nobody there": ({"KACHE_S3_ENDPOINT": "http://127.0.0.1:9"}, "nobody answers"),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+def test_trouble_is_said_and_the_build_goes_on(
+    world: World, kache: Kache, seaweed: SeaweedFS, prefix: str, name: str
+) -> None:
+    more, words = TROUBLE[name]
+    b = machine(world, kache, "b", {**s3_of(seaweed, prefix), **more})
+    b.cargo("generate-lockfile").ok()
+    run = b.run("sync")
+    assert run.returncode == 1
+    assert words in run.stderr, run.stderr
+    assert len(run.stderr.splitlines()) == 1
+    assert seaweed.secret_key not in run.stderr + run.stdout
+    warm = b.run("warm").ok()
+    assert words in warm.stderr
+    b.cargo("build").ok()
+    assert b.program() == SAYS
+
+
+def test_ctrl_c_keeps_what_came(world: World, kache: Kache, seaweed: SeaweedFS, prefix: str, proxy: Proxy) -> None:
+    from tests.servers.proxy import delay
+
+    filled(world, kache, s3_of(seaweed, prefix))
+    b = machine(world, kache, "b", {**s3_of(seaweed, prefix, proxy.endpoint), "KACHE_S3_CONCURRENCY": "1"})
+    shutil.copy(world.root / "a/src/ws/Cargo.lock", b.ws / "Cargo.lock")
+    proxy.rule(action=delay(0.5))
+    view = b.view()
+    process = subprocess.Popen([str(kache.path), "sync", "--pull"], cwd=b.ws, env=view.env, stderr=subprocess.PIPE)
+    time.sleep(2.5)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130, told
+    assert b"Traceback" not in told
+    proxy.clear()
+    b.run("sync", "--pull").ok()
+    assert list(b.cache_dir.rglob("store/*/.tmp-*")) == []
+    run = b.cargo("build").ok()
+    assert calls(run) == []
+
+
+def test_unsigned_things_are_refused_where_keys_are_trusted(world: World, kache: Kache, remote: Remote) -> None:
+    public = kache.run("key", "generate", "ci-1", "-o", str(world.root / "secret")).ok().stdout.strip()
+    other = kache.run("key", "generate", "ci-1", "-o", str(world.root / "other")).ok().stdout.strip()
+    assert (world.root / "secret").stat().st_mode & 0o777 == 0o600
+    a = filled(world, kache, remote)
+    trusting = {**remote, "KACHE_REMOTE_TRUSTED_KEYS": public}
+    b = machine(world, kache, "b", trusting)
+    shutil.copy(a.ws / "Cargo.lock", b.ws / "Cargo.lock")
+    b.run("sync", "--pull", "--all", "--allow-partial").ok()
+    assert not list((b.cache_dir / "entries").rglob("*/*"))
+    # pushed anew by one who signs: what was there unsigned gives way
+    a.env.update(KACHE_REMOTE_SIGNING_KEY=str(world.root / "secret"), KACHE_REMOTE_TRUSTED_KEYS=public)
+    a.run("save", "--push").ok()
+    b.run("warm").ok()
+    assert calls(b.cargo("build").ok()) == []
+    c = machine(world, kache, "c", {**remote, "KACHE_REMOTE_TRUSTED_KEYS": other})
+    shutil.copy(a.ws / "Cargo.lock", c.ws / "Cargo.lock")
+    c.run("warm").ok()
+    assert not list((c.cache_dir / "entries").rglob("*/*"))
+    secret = (world.root / "secret").read_text()
+    assert secret not in a.run("config", "--show").stdout
