@@ -97,7 +97,7 @@ def test_wrong_values_name_file_key_and_what_is_accepted(key: str, value: str, s
         ("[cache]\ndisabled = true", ["did you mean KACHE_DISABLED?"]),
         ("[cash]\nexclude = []", ["cash is not a setting", "did you mean cache?", "accepted at the top: cache, cc"]),
         ("key_salt = 'x'", ["key_salt", "did you mean cache.key_salt?"]),
-        ("[cache.remote]\nregoin = 'x'", ["did you mean cache.remote.region?", "accepted in [cache.remote]: bucket"]),
+        ("[cache.remote]\nregoin = 'x'", ["did you mean cache.remote.region?", "in [cache.remote]: addressing"]),
         ("[cc]\nflags = []", ["cc.flags", "extra_allowlist_flags"]),
         ("'cache.exclude' = []", ["cache.exclude is not a setting", "at the top"]),
         ('[cache]\n"a\\nb" = 1', ["'a\\nb'"]),
