@@ -28,11 +28,9 @@ PAGE = 1000
 
 
 class Job(NamedTuple):
-    """One object to move. key: in the remote; label: for people; size: bytes where a listing told, else 0."""
+    """One object to move. key: in the remote."""
 
     key: str
-    label: str
-    size: int
     wanted: Optional[Callable[[Head], None]] = None  # of a pull
     outgoing: Optional[Callable[[], transfer.Outgoing]] = None  # of a push
 
@@ -43,8 +41,6 @@ class Tally:
     def __init__(self) -> None:
         self.pulled = 0
         self.pushed = 0
-        self.present = 0
-        self.gone = 0
         self.pulled_bytes = 0
         self.pushed_bytes = 0
         self.stored_bytes = 0
@@ -72,9 +68,7 @@ def pulls(jobs: Sequence[Job], mover: Transfer, tally: Tally, threads: int, told
             if isinstance(result, Arrived):
                 waiting.append(result)
                 tally.pulled_bytes += result.size
-            elif isinstance(result, Missing):
-                tally.gone += 1
-            else:
+            elif not isinstance(result, Missing):
                 _note(job, result, tally)
             told(result.size if isinstance(result, Arrived) else 0)
             if len(waiting) >= BATCH or time.monotonic() - since > BATCH_SECONDS:
@@ -99,7 +93,6 @@ def pushes(jobs: Sequence[Job], mover: Transfer, tally: Tally, threads: int, tol
     for job, result in _all_of(jobs, lambda job: _push(mover, job), threads):
         if isinstance(result, int):
             tally.pushed += result > 0
-            tally.present += result == 0
             tally.pushed_bytes += result
         else:
             _note(job, result, tally)
@@ -164,7 +157,7 @@ def _is_whole(store: Store, candidate: Candidate) -> bool:
     return all(exists(store.blob_path(digest)) for digest in candidate.blobs())
 
 
-def has_entry(store: Store, action_key: str, cache_key: str) -> bool:
+def _has_entry(store: Store, action_key: str, cache_key: str) -> bool:
     found = store.read_entry(action_key)
     candidates = found.candidates() if found is not None else ()
     return any(each.cache_key == cache_key and _is_whole(store, each) for each in candidates)
@@ -181,12 +174,11 @@ def of_catalogue(store: Store, found: Catalogue, with_units: bool = True) -> Lis
     """What a catalogue names and a store has not."""
     jobs = []
     for row in found.rows.values():
-        if not has_entry(store, row.action_key, row.cache_key):
-            jobs.append(_entry_job(row.crate_name, row.cache_key, 0))
-    for (_, name), digests in found.plan.units.items() if with_units else ():
+        if not _has_entry(store, row.action_key, row.cache_key):
+            jobs.append(_entry_job(row.crate_name, row.cache_key))
+    for digests in found.plan.units.values() if with_units else ():
         if not _has_unit(store, digests[0]):
-            label = name.partition("/")[0]
-            jobs.append(Job(transfer.unit_key(digests[0]), label, 0, transfer.wants_unit(digests[0])))
+            jobs.append(Job(transfer.unit_key(digests[0]), transfer.wants_unit(digests[0])))
     return jobs
 
 
@@ -220,7 +212,7 @@ def of_entries(listed: Iterable[Listed], known: Set[str]) -> List[Job]:
     for each in listed:
         found = entry_of_key(each.key)
         if found is not None and found[1] not in known:
-            jobs.append(_entry_job(*found, each.size))
+            jobs.append(_entry_job(*found))
     return jobs
 
 
@@ -254,9 +246,8 @@ def of_rows(store: Store, found: Catalogue, there: Set[str]) -> List[Job]:
     return jobs
 
 
-def _entry_job(crate_name: str, cache_key: str, size: int) -> Job:
-    key = transfer.entry_key(crate_name, cache_key)
-    return Job(key, crate_name, size, transfer.wants_entry(cache_key, crate_name))
+def _entry_job(crate_name: str, cache_key: str) -> Job:
+    return Job(transfer.entry_key(crate_name, cache_key), transfer.wants_entry(cache_key, crate_name))
 
 
 def keep_plan(store: Store, found: Catalogue, lock: str, selection: str) -> None:
@@ -289,7 +280,7 @@ def _push_job(store: Store, action_key: str, found: Entry, candidate: Candidate)
     def make() -> transfer.Outgoing:
         return transfer.outgoing_entry(store, action_key, found, candidate)
 
-    return Job(key, candidate.crate_name, candidate.size(), None, make)
+    return Job(key, None, make)
 
 
 def of_members(store: Store, members: Sequence[Member], there: Set[str]) -> List[Job]:
@@ -302,7 +293,7 @@ def of_members(store: Store, members: Sequence[Member], there: Set[str]) -> List
         def make(digest: str = digest, snapshot: Snapshot = snapshot, entry: Optional[Candidate] = candidate) -> Any:
             return transfer.outgoing_unit(store, digest, snapshot, set(entry.blobs()) if entry else set())
 
-        jobs.append(Job(transfer.unit_key(digest), snapshot.directory, 0, None, make))
+        jobs.append(Job(transfer.unit_key(digest), None, make))
     return jobs
 
 

@@ -77,21 +77,20 @@ class Exchange:
         self.mover.remote.close()
 
 
-def pull_for(exchange: Exchange, here: Here) -> Optional[Catalogue]:
-    """Fetch what the remote's catalogue names for this place: entries, and units with their plan. None where it has no
-    catalogue for it; then, of other places' catalogues for the same Cargo.lock, the entries. Raises RemoteError."""
+def pull_for(exchange: Exchange, here: Here) -> None:
+    """Fetch what the remote's catalogue names for this place: entries, and units with their plan. Where it has
+    no catalogue for it: of other places' catalogues for the same Cargo.lock, the entries. Raises RemoteError."""
     lock = sync.lock_digest(here.call.lock_file())
     if not lock:
-        return None
+        return
     selection = here.selection()
     found, _ = catalogue.fetch(exchange.mover, lock, selection)
     if found is not None:
         exchange.pull(sync.of_catalogue(exchange.store, found))
         sync.keep_plan(exchange.store, found, lock, selection)
-        return found
+        return
     other = _catalogues(exchange, lock)
     exchange.pull(sync.of_catalogue(exchange.store, other, with_units=False))
-    return None
 
 
 def _catalogues(exchange: Exchange, lock: str) -> Catalogue:

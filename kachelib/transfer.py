@@ -151,9 +151,7 @@ class Transfer:
         """Whether what is there now would be refused by those who pull it."""
         try:
             self._read(what.key, _Nowhere())
-        except (PackError, Refused):
-            return True
-        except Missing:
+        except (PackError, Refused, Missing):
             return True
         return False
 
