@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from typing import Callable, Sequence
 
 
-def start(work: "Callable[[], None]", modules: "Sequence[str]") -> None:
+def start(work: "Callable[[], None]", modules: "Sequence[str]", niceness: int = 10) -> None:
     """Call ``work`` in a process that outlives this one. Raises OSError where none can be had.
 
     modules: kache's own that the work needs; they are imported before descriptors are closed, for code may be read from
-    the archive through one of these. Nobody is the new process's parent, so nobody has to wait for it.
+    the archive through one of these. niceness: 10 is for what nobody waits for. Nobody is the new process's parent, so
+    nobody has to wait for it.
     """
     child = posix.fork()
     if child != 0:
@@ -24,17 +25,17 @@ def start(work: "Callable[[], None]", modules: "Sequence[str]") -> None:
     try:
         posix.setsid()
         if posix.fork() == 0:
-            _run(work, modules)
+            _run(work, modules, niceness)
     finally:
         posix._exit(0)
 
 
-def _run(work: "Callable[[], None]", modules: "Sequence[str]") -> None:
+def _run(work: "Callable[[], None]", modules: "Sequence[str]", niceness: int) -> None:
     null = posix.open("/dev/null", posix.O_RDWR)
     # At once: Cargo waits until nobody holds these.
     for fd in (0, 1, 2):
         posix.dup2(null, fd)
-    posix.nice(10)
+    posix.nice(niceness)
     for name in modules:
         __import__("kachelib." + name)
     _close_all()

@@ -4,14 +4,14 @@ Owns the answers that differ between these: where the program is, how it is star
 can be imported. launcher/ is what runs in dist/kache; of it this module knows ``kache_launcher`` (boot.py).
 """
 
-import os
 import sys
-from typing import TYPE_CHECKING, Any, Dict, List
 
 from kachelib.outcome import KacheError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import zipfile
+    from typing import Any, Dict, List
 
 
 class BundleError(KacheError):
@@ -24,8 +24,16 @@ def location() -> str:
     return launcher.FILE.path if launcher else ""
 
 
-def start_command() -> List[str]:
+def build() -> str:
+    """The name of the build of dist/kache that runs; "" elsewhere."""
+    launcher = _launcher()
+    return launcher.FILE.build if launcher else ""
+
+
+def start_command() -> "List[str]":
     """The words that start this kache anew, with the interpreter that runs now; arguments follow."""
+    import os
+
     if location():
         return [sys.executable, "-I", location()]
     import kachelib
@@ -34,14 +42,16 @@ def start_command() -> List[str]:
     return [sys.executable, "-E", "-X", "utf8", os.path.join(root, "kache.py")]
 
 
-def remembered_python_file(environ: Dict[str, str]) -> str:
+def remembered_python_file(environ: "Dict[str, str]") -> str:
     """The file whose one line names the interpreter for dist/kache: launcher/header.sh reads it, ``init`` writes it."""
     home = environ.get("XDG_CONFIG_HOME") or environ.get("HOME", "") + "/.config"
     return home + "/kache/python"
 
 
-def describe() -> Dict[str, str]:
+def describe() -> "Dict[str, str]":
     """What doctor shows of the file: how it started, where its native module lies. Empty outside dist/kache."""
+    import os
+
     launcher = _launcher()
     if not launcher:
         return {}
@@ -86,12 +96,12 @@ def ensure_importable(name: str) -> None:
         raise BundleError(f"{sys.executable} has no {name}: python3 -m pip install {package}")
 
 
-def _launcher() -> Any:
+def _launcher() -> "Any":
     """boot.py's module, None outside dist/kache."""
     return sys.modules.get("kache_launcher")
 
 
-def _unpacked(launcher: Any, kind: str) -> str:
+def _unpacked(launcher: "Any", kind: str) -> str:
     """The folder that holds boto3 and what it needs (vendor), or Crypto, unpacked where missing. Raises BundleError."""
     import zipfile
 
@@ -125,8 +135,10 @@ def _set_for(archive: "zipfile.ZipFile") -> str:
     return max(fitting, key=lambda name: int(name[2:].partition("-")[0]), default="")
 
 
-def _crypto_for(launcher: Any, archive: "zipfile.ZipFile") -> str:
+def _crypto_for(launcher: "Any", archive: "zipfile.ZipFile") -> str:
     """The folder below crypto/ for this platform; "" where there is none. It is named SYSTEM-PROCESSOR-DIGEST."""
+    import os
+
     machine = os.uname().machine
     if sys.platform == "darwin":
         wanted = (f"macosx-{machine}-", "macosx-universal2-")
@@ -138,6 +150,7 @@ def _crypto_for(launcher: Any, archive: "zipfile.ZipFile") -> str:
 
 def _unpack(archive: "zipfile.ZipFile", prefix: str, folder: str) -> None:
     """Write all below ``prefix`` into ``folder``, which appears complete or not at all. Raises OSError."""
+    import os
     import shutil
     import tempfile
 

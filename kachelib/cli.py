@@ -33,6 +33,7 @@ COMMANDS: Dict[str, Command] = {
     "warm": Command("warm_command", "run_warm", "put back what Cargo would build into a new target directory"),
     "sync": Command("sync_command", "run", "pull from the remote what is needed, push to it what it lacks"),
     "save-manifest": Command("sync_command", "run_save_manifest", "publish what this Cargo.lock needs"),
+    "daemon": Command("daemon_command", "run", "the uploader: its state, start, stop, log, and waiting for it"),
     "key": Command("key_command", "run", "make a pair of keys to sign what goes to the remote"),
     "doctor": Command("doctor", "run", "check this machine, the setup and the store"),
     "init": Command("setup", "run", "make kache Cargo's compiler wrapper, or undo that"),

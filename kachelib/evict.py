@@ -43,12 +43,16 @@ def maybe_start(settings: "Settings", stored_bytes: int) -> None:
     Costs two small file operations otherwise. Never raises OSError.
     """
     try:
-        total = _grow(settings.cache_dir, stored_bytes)
-        due = total is None or total > settings.local_max_size
-        if due and _may_start(settings.cache_dir + STARTED):
+        if is_due(settings, stored_bytes):
             _detach(settings)
     except OSError:
         pass
+
+
+def is_due(settings: "Settings", stored_bytes: int) -> bool:
+    """Note that ``stored_bytes`` came into the store; whether a gc is to be run now. Raises OSError."""
+    total = _grow(settings.cache_dir, stored_bytes)
+    return (total is None or total > settings.local_max_size) and _may_start(settings.cache_dir + STARTED)
 
 
 def reset_growth(cache_dir: str, total: int) -> None:

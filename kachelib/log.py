@@ -26,7 +26,10 @@ NAMES = ("off", "error", "warn", "info", "debug", "trace")
 
 TARGET = "kache"
 
-# The file log is put aside when it has become larger than this.
+# Below the cache directory.
+DAEMON_LOG = "/daemon.log"
+
+# A file log is put aside when it has become larger than this.
 LIMIT = 5_000_000
 
 # What a pipe takes in one piece (PIPE_BUF), so that lines of several processes do not mix.
@@ -145,6 +148,16 @@ def for_command(settings: "Settings") -> Log:
 def for_wrapper(settings: "Settings") -> Log:
     """The log of a compile; nothing of it reaches the wrapper's own standard error."""
     return Log(settings, _to_cargo)
+
+
+def for_daemon(settings: "Settings", foreground: bool) -> Log:
+    """The log of the uploader: a file of its own in the cache directory, and standard error in the foreground."""
+    found = Log(settings, _to_own_stderr)
+    found._path = settings.cache_dir + DAEMON_LOG
+    found._file = Filter(settings.log_file, "kache=info")
+    if not foreground:
+        found._stderr = Filter("off", "off")
+    return found
 
 
 def progress(settings: "Settings", text: str) -> None:

@@ -70,6 +70,10 @@ class Remote:
         """The objects whose keys begin with ``prefix``, in any order."""
         raise NotImplementedError
 
+    def names(self) -> Iterator[str]:
+        """The first parts of all keys that have several: crates."""
+        raise NotImplementedError
+
     def delete(self, key: str) -> None:
         """Remove an object; it may be gone already."""
         raise NotImplementedError
@@ -204,6 +208,13 @@ class SharedDisk(Remote):
                 with contextlib.suppress(OSError):
                     found = os.stat(path)
                     yield Listed(key, found.st_size, found.st_mtime)
+
+    def names(self) -> Iterator[str]:
+        self._require_root()
+        with self._errors(""), contextlib.suppress(FileNotFoundError), os.scandir(self.root) as found:
+            for each in found:
+                if each.is_dir():
+                    yield each.name
 
     def delete(self, key: str) -> None:
         with self._errors(key), contextlib.suppress(FileNotFoundError):

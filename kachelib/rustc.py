@@ -339,3 +339,15 @@ def _expand_argument_files(arguments: "List[str]") -> "Union[List[str], Refusal]
             return Refusal("argument_file", word)
         out += [line[:-1] if line.endswith("\r") else line for line in lines if line]
     return out
+
+
+def split_command(argv: "List[str]") -> "tuple[List[str], List[str]]":
+    """The compiler with what stands before its arguments: ``rustc``, or a workspace wrapper and ``rustc``."""
+    if len(argv) > 1 and is_compiler(argv[1]) and not argv[1].startswith("-"):
+        return argv[:2], argv[2:]
+    return argv[:1], argv[1:]
+
+
+def is_compiler(name: str) -> bool:
+    """Whether an argument names rustc or a driver around it."""
+    return name.rpartition("/")[2].startswith(("rustc", "clippy-driver"))

@@ -91,20 +91,28 @@ class S3(Remote):
         return True
 
     def list(self, prefix: str) -> Iterator[Listed]:
-        more: Dict[str, str] = {}
-        whole = self._key(prefix)
-        skip = len(whole) - len(prefix)
-        while True:
-            with self._errors(prefix):
-                answer = self._call("list_objects_v2", Prefix=whole, **more)
+        skip = len(self._key(""))
+        for answer in self._pages(prefix):
             for each in answer.get("Contents", ()):
                 modified = each.get("LastModified")
                 seconds = modified.timestamp() if isinstance(modified, datetime.datetime) else 0.0
                 yield Listed(each["Key"][skip:], each["Size"], seconds)
+
+    def names(self) -> Iterator[str]:
+        skip = len(self._key(""))
+        for answer in self._pages("", Delimiter="/"):
+            for each in answer.get("CommonPrefixes", ()):
+                yield each["Prefix"][skip:].rstrip("/")
+
+    def _pages(self, prefix: str, **more: str) -> Iterator[Any]:
+        while True:
+            with self._errors(prefix):
+                answer = self._call("list_objects_v2", Prefix=self._key(prefix), **more)
+            yield answer
             # some servers' pages are short: only the token says that there is another
             if not answer.get("IsTruncated") or not answer.get("NextContinuationToken"):
                 return
-            more = {"ContinuationToken": answer["NextContinuationToken"]}
+            more["ContinuationToken"] = answer["NextContinuationToken"]
 
     def delete(self, key: str) -> None:
         with self._errors(key), contextlib.suppress(Missing):

@@ -4,6 +4,8 @@ Owns their names, kinds, defaults, and the reading of sizes and durations.
 Knows nothing of where a value comes from: config does.
 """
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Dict, Tuple, Union
@@ -115,6 +117,9 @@ SETTINGS = (
             help="how long an idle S3 connection is kept"),
     Setting("daemon_idle_timeout_secs", "KACHE_DAEMON_IDLE_TIMEOUT", "cache.daemon_idle_timeout_secs", SECONDS, 600,
             help="idle time after which the daemon leaves; 0: never"),
+    Setting("uploader", "KACHE_UPLOADER", "cache.uploader", CHOICE, "auto",
+            help="whether builds start a process that pushes to the remote and fetches from it",
+            choices=("auto", "off"), ours=True),
     Setting("remote_type", "", "cache.remote.type", CHOICE, "s3", help="kind of remote",
             choices=("s3", "filesystem")),
     Setting("remote_path", "KACHE_REMOTE_PATH", "cache.remote.path", PATH, "",
@@ -158,6 +163,12 @@ class Settings:
 
     __slots__ = (*(row.name for row in SETTINGS), "broken", "file", "log_path", "origins", "problems", "warnings")
 
+    @property
+    def has_remote(self) -> bool:
+        """Whether compiles look into a remote, and leave there what they made."""
+        named = self.remote_path if self.remote_type == "filesystem" else self.remote_bucket
+        return bool(named) and self.uploader == "auto" and sys.platform == "linux"
+
     cache_dir: str
     local_max_size: int
     readonly_store: str
@@ -174,6 +185,7 @@ class Settings:
     s3_concurrency: int
     s3_pool_idle_secs: int
     daemon_idle_timeout_secs: int
+    uploader: str
     remote_type: str
     remote_path: str
     remote_readonly: bool

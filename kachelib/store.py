@@ -101,6 +101,20 @@ class Store:
             except OSError:
                 pass
 
+    def note_prefetched(self, cache_key: str) -> None:
+        """Note that a candidate is brought before anybody asked for it. Raises OSError."""
+        path = "%s/memo/prefetched/%s" % (self.root, cache_key)
+        make_directories(path.rpartition("/")[0])
+        write_file(path, b"", 0o644)
+
+    def was_prefetched(self, cache_key: str) -> bool:
+        """Whether that was noted; once, for the first use is what people want to know of."""
+        try:
+            posix.unlink("%s/memo/prefetched/%s" % (self.root, cache_key))
+        except OSError:
+            return False
+        return True
+
     def has_blob(self, digest: str, size: int) -> bool:
         """Whether the blob is there and has that size in bytes."""
         try:

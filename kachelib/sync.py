@@ -8,7 +8,7 @@ import concurrent.futures
 import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from kachelib import pack, transfer, units
+from kachelib import catalogue, pack, transfer, units
 from kachelib.catalogue import Catalogue, Member
 from kachelib.entry import Candidate, Entry
 from kachelib.key import digest_bytes
@@ -295,6 +295,23 @@ def of_members(store: Store, members: Sequence[Member], there: Set[str]) -> List
 
         jobs.append(Job(transfer.unit_key(digest), None, make))
     return jobs
+
+
+def push_plan(mover: Transfer, lock: str, selection: str, push: Callable[[List[Job]], Set[str]]) -> bool:
+    """Publish a local plan of a Cargo.lock with its snapshots and entries; whether that changed the remote's.
+
+    push: moves objects and returns the keys of those that failed. Raises RemoteError.
+    """
+    plan = units.read_plan(mover.store, selection, lock)
+    if plan is None:
+        return False
+    found, members = catalogue.of_plan(mover.store, plan)
+    there, _ = catalogue.fetch(mover, lock, selection)
+    known = there.wanted() if there is not None else set()
+    rows = set(there.rows) if there is not None else set()
+    failed = push([*of_rows(mover.store, found, rows), *of_members(mover.store, members, known)])
+    found.drop(failed)
+    return catalogue.publish(mover, found, lock, selection)
 
 
 def lock_digest(path: str) -> str:

@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
 
-from kachelib import cargo_call, catalogue, console, evict, history, remote, sync, transfer, units
+from kachelib import cargo_call, catalogue, console, evict, history, remote, sync, transfer
 from kachelib.catalogue import Catalogue
 from kachelib.conditions import Here
 from kachelib.config import Settings
@@ -107,20 +107,12 @@ def _catalogues(exchange: Exchange, lock: str) -> Catalogue:
 
 def push_plans(exchange: Exchange, lock: str, selections: Sequence[str]) -> int:
     """Publish local plans of a Cargo.lock with their snapshots and entries; returns how many changed."""
-    changed = 0
-    for selection in selections:
-        plan = units.read_plan(exchange.store, selection, lock)
-        if plan is None:
-            continue
-        found, members = catalogue.of_plan(exchange.store, plan)
-        there, _ = catalogue.fetch(exchange.mover, lock, selection)
-        known = there.wanted() if there is not None else set()
-        rows = set(there.rows) if there is not None else set()
-        entries = sync.of_rows(exchange.store, found, rows)
-        exchange.push([*entries, *sync.of_members(exchange.store, members, known)])
-        found.drop(set(exchange.tally.failed))
-        changed += catalogue.publish(exchange.mover, found, lock, selection)
-    return changed
+
+    def push(jobs: List[Job]) -> Set[str]:
+        exchange.push(jobs)
+        return set(exchange.tally.failed)
+
+    return sum(sync.push_plan(exchange.mover, lock, selection, push) for selection in selections)
 
 
 def run(argv: List[str]) -> int:

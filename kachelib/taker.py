@@ -25,7 +25,10 @@ LONGEST_WORK = 60.0
 
 PAUSE = 0.02
 
-MODULES = ("take", "index", "conditions", "extra_inputs", "probe", "log", "cargo_config", "config_file")
+MODULES = (
+    "take", "index", "conditions", "extra_inputs", "probe", "log", "cargo_config", "config_file", "background",
+    "demand",
+)  # fmt: skip
 
 
 def here_of_parent(command: "List[str]", environ: "Dict[str, str]", settings: "Settings", store: "Store") -> "Here":
@@ -105,11 +108,23 @@ def _take_after(cargo: int, mark: str, here: "Here") -> None:
         voice.info("took %d units, %d not" % (len(found.kept), len(found.refused)))
         for key, why in found.refused.items():
             voice.debug("not taken: %s: %s" % (key[1], why))
+        if found.kept and here.settings.has_remote and not here.settings.remote_readonly:
+            _leave_plan(here)
     except Exception as error:
         log.for_command(here.settings).info("taking units: %s: %s" % (type(error).__name__, error))
     finally:
         if claim is not None:
             here.store.release(name, claim)
+
+
+def _leave_plan(here: "Here") -> None:
+    """Have the uploader publish what was taken."""
+    from kachelib import demand
+    from kachelib.key import digest_bytes
+
+    lock = read_file(here.call.lock_file())
+    if lock is not None:
+        demand.leave_plan(here.settings, here.selection(), digest_bytes(lock), here.call.root)
 
 
 def _limit() -> None:

@@ -64,6 +64,11 @@ def on_probe(
     for key, reason in outcome.left.items():
         voice.debug("left out: %s: %s" % (key[1], reason))
     if not outcome.complete:
+        if settings.has_remote:
+            from kachelib import demand
+
+            # a build begins that lacks something
+            demand.tell(settings, (call.root,))
         taker.maybe_start(command, environ, settings, store)
 
 

@@ -52,13 +52,15 @@ LONG_COMMAND = 100_000
 class Invocation:
     """One call of the wrapper. command: the arguments before rustc's own, the compiler first; arguments: rustc's."""
 
-    __slots__ = ("arguments", "command", "cwd", "environ", "event", "settings", "stores")
+    __slots__ = ("arguments", "command", "cwd", "environ", "event", "fetched", "settings", "stores")
 
     def __init__(self, argv: "List[str]", environ: "Dict[str, str]") -> None:
-        self.command, self.arguments = split_command(argv)
+        self.command, self.arguments = rustc.split_command(argv)
         self.environ = environ
         self.cwd = posix.getcwd()
         self.event = Event()
+        # the cache key of what the remote had
+        self.fetched = ""
         self.settings: "Settings"
         self.stores: "List[Store]" = []
 
@@ -107,7 +109,7 @@ def run(call: Invocation) -> int:
     refusal = actions.build(found, call.settings, call.store)
     if refusal is not None:
         return run_uncached(call, found, refusal)
-    if look_up(call, found):
+    if look_up(call, found) or (call.settings.has_remote and look_up_remote(call, found)):
         return 0
     return miss(call, found)
 
@@ -202,6 +204,19 @@ def look_up(call: Invocation, action: "Action") -> bool:
     return False
 
 
+def look_up_remote(call: Invocation, action: "Action") -> bool:
+    """Restore what the uploader brings from the remote, in time; what it brings is judged as anything in the store."""
+    from kachelib import demand
+
+    fingerprint = inputs.package_fingerprint(action, call.store)
+
+    def suits(candidate: "Candidate") -> bool:
+        return not inputs.difference(candidate, action, fingerprint, call.store)
+
+    call.fetched = demand.bring(call.settings, action, _search(call, action.plan), suits)
+    return bool(call.fetched) and look_up(call, action)
+
+
 def _restore(call: Invocation, action: "Action", candidate: "Candidate", store: Store) -> bool:
     try:
         if not replay.restore(candidate, action, store, call.event) or not replay.say(candidate, action, store):
@@ -212,6 +227,12 @@ def _restore(call: Invocation, action: "Action", candidate: "Candidate", store: 
     store.touch_entry(action.key)
     event = call.event
     event.result = outcome.LOCAL_HIT
+    if call.settings.has_remote:
+        prefetched = store.was_prefetched(candidate.cache_key)
+        if candidate.cache_key == call.fetched:
+            event.result = outcome.REMOTE_HIT
+        elif prefetched:
+            event.result = outcome.PREFETCH_HIT
     event.reason = ""
     event.cache_key = candidate.cache_key
     event.compile_time_ms = candidate.compile_ms
@@ -280,6 +301,8 @@ def keep(call: Invocation, action: "Action", finished: "Finished", fingerprint: 
             event.result = outcome.DUP
         else:
             evict.maybe_start(call.settings, event.size)
+            if call.settings.has_remote:
+                leave_for_remote(call, action)
         from kachelib import taker
 
         taker.maybe_start(call.command, call.environ, call.settings, call.store)
@@ -290,6 +313,14 @@ def keep(call: Invocation, action: "Action", finished: "Finished", fingerprint: 
         event.reason += "; not stored: %s" % error
         note_trouble(error)
     extend_depinfo(action)
+
+
+def leave_for_remote(call: Invocation, action: "Action") -> None:
+    """Have the uploader push what was stored. Raises OSError."""
+    from kachelib import demand
+
+    if not call.settings.remote_readonly:
+        demand.leave(call.settings, action.key, call.event.cache_key)
 
 
 def extend_depinfo(action: "Action") -> None:
@@ -460,18 +491,6 @@ def end_like(status: int) -> int:
     return posix.WEXITSTATUS(status)
 
 
-def split_command(argv: "List[str]") -> "tuple[List[str], List[str]]":
-    """The compiler with what stands before its arguments: ``rustc``, or a workspace wrapper and ``rustc``."""
-    if len(argv) > 1 and is_compiler(argv[1]) and not argv[1].startswith("-"):
-        return argv[:2], argv[2:]
-    return argv[:1], argv[1:]
-
-
 def is_c_compiler(name: str) -> bool:
     """Whether an argument names a C compiler: the cc crate calls RUSTC_WRAPPER with one. They run as they are."""
     return name.rpartition("/")[2].rstrip("-.0123456789").endswith(C_COMPILERS)
-
-
-def is_compiler(name: str) -> bool:
-    """Whether an argument names rustc or a driver around it."""
-    return name.rpartition("/")[2].startswith(("rustc", "clippy-driver"))

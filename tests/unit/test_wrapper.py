@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import pytest
 
-from kachelib import wrapper
+from kachelib import rustc, wrapper
 from tests.actions import STEM, VERSION
 from tests.world import REPOSITORY, Event, World
 
@@ -429,7 +429,7 @@ def test_an_unknown_workspace_wrapper_is_run_each_time(bench: Bench) -> None:
     ],
 )
 def test_a_command_is_told_from_its_arguments(argv: List[str], command: int) -> None:
-    assert wrapper.split_command(argv) == (argv[:command], argv[command:])
+    assert rustc.split_command(argv) == (argv[:command], argv[command:])
 
 
 # How a compile ends
