@@ -23,6 +23,12 @@ def kache(kache_file: Kache) -> Kache:
     return kache_file
 
 
+@pytest.fixture(autouse=True)
+def by_commands_alone(world: World) -> None:
+    """Builds leave the remote to commands here; test_uploader.py has the other way."""
+    world.env["KACHE_UPLOADER"] = "off"
+
+
 @pytest.fixture(params=["s3", "filesystem"])
 def remote(request: pytest.FixtureRequest, world: World) -> Remote:
     if request.param == "s3":
