@@ -8,29 +8,33 @@ Several requests on one connection, each answered before the next. An argument h
     request = verb { NUL argument } LF
     answer  = word { NUL argument } LF { bytes }
 
-    "ask" build file action_key { directory }              ->  "rows" { length } LF { record }   what is known
+    "ask" remote build file action_key { directory }       ->  "rows" { length } LF { record }   what is known
     "search" crate_name action_key                         ->  the same, after a look into the remote
     "fetch" crate_name cache_key                           ->  "there" | "none"
-    "work" build file { directory }                        ->  "ok"      something lies in the queue, or a build begins
+    "work" remote build file { directory }                 ->  "ok"      something lies in the queue, or a build begins
     "status"                                               ->  "status" { name "=" value }
     "stop"                                                 ->  "ok"      and it ends
-    any                                                    ->  "bye"     it makes room for a newer build of the file
+    "ask", "work"                                          ->  "bye"     it makes room for one with these settings, or
+                                                                         of this newer build
 
-A record is an entry's file with one candidate (entry.py). A directory lies at or below the workspace that is built.
+remote is a digest of what the settings say of the remote. A record is an entry's file with one candidate (entry.py). A
+directory lies at or below the workspace that is built.
 """
 
 import _socket
 import posix
 import time
 
-from kachelib import bundle, push_queue
+from kachelib import bundle, config, push_queue
 from kachelib import entry as entry_format
+from kachelib.key import digest_bytes
 from kachelib.roots import exists
+from kachelib.settings import SETTINGS
 from kachelib.store import make_directories, remove, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Iterator, List, Optional, Sequence
+    from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
     from kachelib.action import Action
     from kachelib.entry import Candidate
@@ -45,6 +49,9 @@ NO_USE = "/memo/uploader-no-use"
 PATIENCE = 3.0  # that a compile has in all
 START_PAUSE = 2.0  # before another is started where one should be coming up
 NO_USE_PAUSE = 60.0  # that one which never came up is left alone
+
+# What reaches boto3 past the settings.
+OUTSIDE = ("AWS_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 # Of a socket's address, with its end (unix(7): 108, and 104 elsewhere).
 LONGEST_ADDRESS = 100
@@ -177,7 +184,7 @@ def bring(
     if connection is None:
         return ""
     try:
-        for candidate in candidates(connection, action.plan.crate_name, action.key, directories):
+        for candidate in candidates(connection, identity(settings), action.plan.crate_name, action.key, directories):
             if suits(candidate) and fetch(connection, candidate):
                 return candidate.cache_key
     except NoAnswer:
@@ -199,12 +206,22 @@ def leave(settings: "Settings", action_key: str, cache_key: str) -> None:
     tell(settings, ())
 
 
-def candidates(line: Line, crate_name: str, action_key: str, directories: "Sequence[str]") -> "Iterator[Candidate]":
+def identity(settings: "Settings") -> "Tuple[str, str, str]":
+    """What a caller says of itself: a digest of what it knows of the remote, with the secrets; its build; its file."""
+    parts = [str(getattr(settings, row.name)) for row in SETTINGS if row.name.startswith(("remote_", "s3_"))]
+    environ = config.environment()
+    parts += ["%s=%s" % (name, environ[name]) for name in sorted(environ) if name.startswith(OUTSIDE)]
+    return digest_bytes("\0".join(parts).encode("utf-8", "surrogateescape")), bundle.build(), bundle.location()
+
+
+def candidates(
+    line: Line, who: "Sequence[str]", crate_name: str, action_key: str, directories: "Sequence[str]"
+) -> "Iterator[Candidate]":
     """The candidates that the remote has of an action, those first that are named without a look there. Raises
     NoAnswer."""
     seen = set()
     for words in (
-        ("ask", bundle.build(), bundle.location(), action_key, *directories),
+        ("ask", *who, action_key, *directories),
         ("search", crate_name, action_key),
     ):
         found: "List[Candidate]" = []
@@ -238,7 +255,7 @@ def tell(settings: "Settings", directories: "Sequence[str]") -> None:
             start(settings)
         return
     try:
-        line.ask("work", bundle.build(), bundle.location(), *directories)
+        line.ask("work", *identity(settings), *directories)
     except NoAnswer:
         pass
     finally:

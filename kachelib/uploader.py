@@ -14,7 +14,7 @@ import threading
 import time
 from typing import Dict, Iterator, List, Optional, Tuple
 
-from kachelib import bundle, demand, log
+from kachelib import demand, log
 from kachelib.config import Settings
 from kachelib.courier import Courier
 from kachelib.outcome import KacheError
@@ -80,8 +80,8 @@ class Uploader:
         self.settings = settings
         self._voice = voice
         self._courier = Courier(settings, voice)
-        self._build = bundle.build()
-        self._born = _modified(bundle.location())
+        self._remote, self._build, file = demand.identity(settings)
+        self._born = _modified(file)
         self._leaving = threading.Event()
         self._connections: Dict[socket.socket, threading.Thread] = {}
         self._inode = 0
@@ -154,13 +154,14 @@ class Uploader:
     def _answer(self, words: List[str]) -> bytes:
         verb, arguments = words[0], words[1:]
         if verb in ("ask", "work"):
-            if self._is_outdated(*arguments[:2]):
-                self._voice.info("makes room for another build of the file")
+            why = self._outdated(*arguments[:3])
+            if why:
+                self._voice.info("makes room: " + why)
                 self._leaving.set()
                 return b"bye\n"
-            self._courier.look(arguments[3:] if verb == "ask" else arguments[2:])
+            self._courier.look(arguments[4:] if verb == "ask" else arguments[3:])
         if verb == "ask":
-            return _rows(self._courier.known(arguments[2]))
+            return _rows(self._courier.known(arguments[3]))
         if verb == "search":
             return _rows(self._courier.search(arguments[0], arguments[1]))
         if verb == "fetch":
@@ -177,9 +178,14 @@ class Uploader:
             return b"ok\n"
         return b"what\n"
 
-    def _is_outdated(self, build: str, file: str) -> bool:
-        """Whether a caller runs a newer build of the file: another one whose file is younger than ours was."""
-        return bool(build and self._build) and build != self._build and _modified(file) > self._born
+    def _outdated(self, remote: str, build: str, file: str) -> str:
+        """Why a caller needs another uploader: its settings are others, or it runs another build, whose file is younger
+        than ours was. "" where this one will do."""
+        if remote != self._remote:
+            return "the remote's settings are others now"
+        if build and self._build and build != self._build and _modified(file) > self._born:
+            return "there is a newer build of the file"
+        return ""
 
 
 def _rows(records: List[bytes]) -> bytes:

@@ -51,6 +51,9 @@ class Watched(Remote):
         except (Unreachable, Denied) as error:
             if circuit.failed(str(error)):
                 self._told(what, str(error))
+            if isinstance(error, Denied):
+                # the next try looks for credentials anew
+                self._inner.close()
             raise
         self._worked(circuit, what)
 
