@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import tempfile
+import threading
 from typing import BinaryIO, Callable, ContextManager, Iterator, NamedTuple, Tuple
 
 from kachelib.config import Settings
@@ -36,6 +37,10 @@ class Denied(RemoteError):
 
 class Unreachable(RemoteError):
     """Nobody answers at the endpoint, or not in time."""
+
+
+class Interrupted(Unreachable):
+    """An object's content came in part only: whoever wants it asks for it again."""
 
 
 class Listed(NamedTuple):
@@ -104,6 +109,10 @@ def check_key(key: str) -> str:
     if not SAFE.issuperset(key) or any(part in ("", ".", "..") for part in parts):
         raise RemoteError("not a key: %s" % ascii(key)[:100])
     return key
+
+
+# Locks of files are a process's; among its threads this one holds.
+_comparing = threading.Lock()
 
 
 class SharedDisk(Remote):
@@ -182,13 +191,14 @@ class SharedDisk(Remote):
             return
         import fcntl
 
-        fd = os.open(os.path.dirname(path) + "/.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            with contextlib.suppress(OSError):
-                fcntl.lockf(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
+        with _comparing:
+            fd = os.open(os.path.dirname(path) + "/.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                with contextlib.suppress(OSError):
+                    fcntl.lockf(fd, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(fd)
 
     def _tag(self, key: str) -> str:
         try:
@@ -251,11 +261,15 @@ class Body:
         self._left = most or -1
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes, b"" at the end."""
+        """The next bytes, b"" at the end. Raises Interrupted where the rest does not come."""
         if self._left >= 0:
             size = self._left if size < 0 else min(size, self._left)
-        with self._errors():
-            data = self._source.read(size)
+        try:
+            with self._errors():
+                # to a connection that is kept, -1 says: until it closes
+                data = self._source.read(size) if size >= 0 else self._source.read()
+        except Unreachable as error:
+            raise Interrupted(str(error)) from None
         if self._left >= 0:
             self._left -= len(data)
         return data
