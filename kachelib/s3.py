@@ -9,6 +9,7 @@ body's stream and not tried again by boto3; a server answers 412, or 409 while a
 
 import contextlib
 import datetime
+import io
 import threading
 import time
 import warnings
@@ -58,8 +59,11 @@ class S3(Remote):
     @contextlib.contextmanager
     def _open(self, key: str, most: int) -> Iterator[BinaryIO]:
         more = {"Range": "bytes=0-%d" % (most - 1)} if most else {}
-        with self._errors(key):
-            body = self._ask("get_object", key, **more)["Body"]
+        try:
+            with self._errors(key):
+                body = self._ask("get_object", key, **more)["Body"]
+        except _Empty:
+            body = io.BytesIO()
         try:
             yield Body(body, lambda: self._errors(key))  # type: ignore[misc]
         finally:
@@ -68,9 +72,10 @@ class S3(Remote):
     def get_tagged(self, key: str) -> Tuple[bytes, str]:
         with self._errors(key):
             answer = self._ask("get_object", check_key(key))
-            with contextlib.closing(answer["Body"]) as body:
-                # bare: one server compares it with its quotes and one without, both know it so
-                return body.read(), answer.get("ETag", "").strip('"')
+        with contextlib.closing(answer["Body"]) as body:
+            data = Body(body, lambda: self._errors(key)).read()
+        # bare: one server compares it with its quotes and one without, both know it so
+        return data, answer.get("ETag", "").strip('"')
 
     def put(self, key: str, body: BinaryIO, size: int, condition: str = "") -> bool:
         if size > LARGEST:
@@ -199,7 +204,7 @@ class S3(Remote):
     def _errors(self, key: str) -> Iterator[None]:
         try:
             yield
-        except (RemoteError, _ConditionFailed, _NotKnown):
+        except (RemoteError, _ConditionFailed, _Empty):
             raise
         except Exception as error:
             found = self._explain(key, error)
@@ -234,6 +239,8 @@ class S3(Remote):
             return RemoteError("%s: there is no such bucket" % place)
         if status == 404:
             return Missing("%s has no %s" % (place, key))
+        if status == 416:
+            return _Empty()
         if status == 501:
             return _NotKnown("%s: not known there: %s" % (place, code))
         if status in (400, 401, 403) and (code in DENIED or status != 400):
@@ -245,6 +252,10 @@ class S3(Remote):
 
 class _ConditionFailed(Exception):
     pass
+
+
+class _Empty(Exception):
+    """Of an object without a byte not even the first can be had."""
 
 
 class _NotKnown(RemoteError):
