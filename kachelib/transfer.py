@@ -15,7 +15,7 @@ import posix
 import sys
 import tempfile
 import time
-from typing import BinaryIO, Callable, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import BinaryIO, Callable, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, Type, TypeVar
 
 from kachelib import entry as entry_format
 from kachelib import pack, units
@@ -24,7 +24,7 @@ from kachelib.entry import ABSENT, Candidate, Entry
 from kachelib.key import Transcript, digest_bytes
 from kachelib.pack import Blob, Head, PackError
 from kachelib.remote import ABSENT as NOTHING_THERE
-from kachelib.remote import Denied, Missing, Remote, RemoteError
+from kachelib.remote import Denied, Interrupted, Missing, Remote, RemoteError
 from kachelib.signing import Keyring
 from kachelib.store import BLOB_TIME, Store, make_directories, remove
 from kachelib.units import Snapshot
@@ -40,6 +40,8 @@ IN_MEMORY = 8 << 20
 HEAD_BYTES = 8 << 10
 
 ATTEMPTS = 3
+
+T = TypeVar("T")
 
 
 class Refused(Exception):
@@ -62,11 +64,13 @@ def catalogue_key(lock: str, selection: str) -> str:
 
 
 class Outgoing(NamedTuple):
-    """An object to be put: its key, metadata and blobs with the paths of their files."""
+    """An object to be put: its key, metadata and blobs with the paths of their files. wanted: the judge of those who
+    pull it."""
 
     key: str
     metadata: bytes
     blobs: Tuple[Tuple[Blob, str], ...]
+    wanted: Callable[[Head], None]
 
 
 def outgoing_entry(store: Store, action_key: str, entry: Entry, candidate: Candidate) -> Outgoing:
@@ -77,7 +81,7 @@ def outgoing_entry(store: Store, action_key: str, entry: Entry, candidate: Candi
     payload = action_key.encode() + b"\n" + alone.encode(action_key)
     name = candidate.cache_key
     metadata = pack.metadata_of(pack.ENTRY, name, [blob for blob, _ in blobs], payload)
-    return Outgoing(entry_key(candidate.crate_name, name), metadata, blobs)
+    return Outgoing(entry_key(candidate.crate_name, name), metadata, blobs, wants_entry(name, candidate.crate_name))
 
 
 def outgoing_unit(store: Store, digest: str, snapshot: Snapshot, elsewhere: Set[str]) -> Outgoing:
@@ -85,7 +89,7 @@ def outgoing_unit(store: Store, digest: str, snapshot: Snapshot, elsewhere: Set[
     executables = {file.digest for file in snapshot.files if file.mode & 0o100}
     blobs = _blobs(store, [each for each in snapshot.blobs() if each not in elsewhere], executables)
     metadata = pack.metadata_of(pack.UNIT, digest, [blob for blob, _ in blobs], snapshot.encode())
-    return Outgoing(unit_key(digest), metadata, blobs)
+    return Outgoing(unit_key(digest), metadata, blobs, wants_unit(digest))
 
 
 def _blobs(store: Store, digests: Iterable[str], executables: Set[str]) -> Tuple[Tuple[Blob, str], ...]:
@@ -150,7 +154,7 @@ class Transfer:
     def _is_unsound(self, what: Outgoing) -> bool:
         """Whether what is there now would be refused by those who pull it."""
         try:
-            self._read(what.key, _Nowhere())
+            retried(lambda: self._read(what.key, _Nowhere(what.wanted)), Interrupted)
         except (PackError, Refused, Missing):
             return True
         return False
@@ -179,31 +183,18 @@ class Transfer:
 
         Raises RemoteError; Refused or PackError where it is not believed. A stream that is cut is asked for again.
         """
-        for attempt in range(ATTEMPTS):
+
+        def once() -> Arrived:
             receiver = _Temporaries(self.store, wanted)
             try:
                 head = self._read(key, receiver)
-            except PackError:
-                # Perhaps only on its way: what is wrong there is wrong twice.
-                receiver.discard()
-                if attempt:
-                    raise
-                continue
-            except (Missing, Denied, Refused):
-                receiver.discard()
-                raise
-            except RemoteError:
-                receiver.discard()
-                if attempt == ATTEMPTS - 1:
-                    raise
-                time.sleep(0.1 * 4**attempt)
-                continue
             except BaseException:
                 receiver.discard()
                 raise
             receiver.close()
             return Arrived(head, tuple(receiver.files), receiver.size)
-        raise AssertionError
+
+        return retried(once, RemoteError)
 
     def _read(self, key: str, receiver: "_Nowhere") -> Head:
         receiver.believe = self._believe
@@ -214,6 +205,27 @@ class Transfer:
         why = self.keyring.objection(head)
         if why:
             raise Refused(why)
+
+
+def retried(read: Callable[[], T], again: Type[RemoteError]) -> T:
+    """What ``read`` returns. again: the error after which it is tried anew, ATTEMPTS times in all. Raises what it
+    raises, PackError the second time only: what changed on its way is right then, what is wrong there is wrong twice.
+    """
+    doubted = False
+    for attempt in range(ATTEMPTS):
+        try:
+            return read()
+        except PackError:
+            if doubted or attempt == ATTEMPTS - 1:
+                raise
+            doubted = True
+        except (Missing, Denied):
+            raise
+        except again:
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(0.1 * 4**attempt)
+    raise AssertionError
 
 
 class _Nowhere:
