@@ -12,20 +12,24 @@ The payload of its pack (pack.py; name: digest of the Cargo.lock, "-", selection
 """
 
 import io
+import random
+import time
 from typing import Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from kachelib import entry as entry_format
 from kachelib import pack, units
 from kachelib.entry import Candidate
 from kachelib.pack import Head, PackError
-from kachelib.remote import ABSENT, Missing
+from kachelib.remote import ABSENT, Interrupted, Missing, RemoteError
 from kachelib.store import Store
-from kachelib.transfer import Refused, Transfer, catalogue_key, entry_key, unit_key
+from kachelib.transfer import Refused, Transfer, catalogue_key, entry_key, retried, unit_key
 from kachelib.units import Plan, Snapshot
 
 MAGIC = b"kache-catalogue 1\n"
 LARGEST = 64 << 20
-ATTEMPTS = 6
+# Each time that one machine is too late, another one was not.
+ATTEMPTS = 30
+MOST_PAUSE = 1.0  # seconds
 
 
 class Row(NamedTuple):
@@ -47,6 +51,10 @@ class Row(NamedTuple):
         if len(candidates) != 1 or candidates[0].cache_key != self.cache_key:
             raise PackError("a candidate in the catalogue is not as it should be")
         return candidates[0]
+
+
+# a catalogue where one is believed, and the tag of what is there
+Fetched = Tuple[Optional["Catalogue"], str]
 
 
 class Member(NamedTuple):
@@ -167,16 +175,20 @@ def _add_row(found: Catalogue, digest: str, snapshot: Snapshot, candidate: Candi
     found.rows[row.cache_key] = row
 
 
-def fetch(transfer: Transfer, lock: str, selection: str) -> Tuple[Optional[Catalogue], str]:
+def fetch(transfer: Transfer, lock: str, selection: str) -> Fetched:
     """A remote's catalogue and its tag; (None, tag) where there is none that is believed. Raises RemoteError."""
-    try:
-        data, tag = transfer.remote.get_tagged(catalogue_key(lock, selection))
-    except Missing:
-        return None, ""
-    try:
-        return read(transfer, data, lock, selection), tag
-    except (PackError, Refused):
-        return None, tag
+    tag = ""
+    # Twice: what changed on its way shall not be taken for damage, which ``publish`` would replace.
+    for _ in range(2):
+        try:
+            data, tag = retried(lambda: transfer.remote.get_tagged(catalogue_key(lock, selection)), Interrupted)
+        except Missing:
+            return None, ""
+        try:
+            return read(transfer, data, lock, selection), tag
+        except (PackError, Refused):
+            continue
+    return None, tag
 
 
 def read(transfer: Transfer, data: bytes, lock: str, selection: str) -> Catalogue:
@@ -193,13 +205,16 @@ def _wants(name: str) -> Callable[[Head], None]:
     return judge
 
 
-def publish(transfer: Transfer, found: Catalogue, lock: str, selection: str) -> bool:
-    """Merge a catalogue into the remote's; returns whether that changed. Raises RemoteError.
+def publish(
+    transfer: Transfer, found: Catalogue, lock: str, selection: str, fetched: Optional[Fetched] = None
+) -> bool:
+    """Merge a catalogue into the remote's; returns whether that changed. fetched: what ``fetch`` returned just now.
+    Raises RemoteError.
 
     Of two machines at once the one whose condition fails reads again and merges anew.
     """
-    for _ in range(ATTEMPTS):
-        there, tag = fetch(transfer, lock, selection)
+    for attempt in range(ATTEMPTS):
+        there, tag = fetched if fetched is not None and not attempt else fetch(transfer, lock, selection)
         merged = there or Catalogue()
         before = merged.encode()
         merged.merge(found)
@@ -208,4 +223,5 @@ def publish(transfer: Transfer, found: Catalogue, lock: str, selection: str) -> 
         metadata = pack.metadata_of(pack.CATALOGUE, lock + "-" + selection, (), merged.encode())
         if transfer.put(catalogue_key(lock, selection), metadata, tag or ABSENT):
             return True
-    return False
+        time.sleep(random.uniform(0, min(MOST_PAUSE, 0.02 * 2**attempt)))
+    raise RemoteError("%s: others kept changing it; run it again" % catalogue_key(lock, selection))

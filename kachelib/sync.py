@@ -306,12 +306,14 @@ def push_plan(mover: Transfer, lock: str, selection: str, push: Callable[[List[J
     if plan is None:
         return False
     found, members = catalogue.of_plan(mover.store, plan)
-    there, _ = catalogue.fetch(mover, lock, selection)
+    fetched = catalogue.fetch(mover, lock, selection)
+    there = fetched[0]
     known = there.wanted() if there is not None else set()
     rows = set(there.rows) if there is not None else set()
-    failed = push([*of_rows(mover.store, found, rows), *of_members(mover.store, members, known)])
-    found.drop(failed)
-    return catalogue.publish(mover, found, lock, selection)
+    jobs = [*of_rows(mover.store, found, rows), *of_members(mover.store, members, known)]
+    found.drop(push(jobs))
+    # Pushing takes its time, and a server that knows no conditions would let what others said meanwhile be lost.
+    return catalogue.publish(mover, found, lock, selection, None if jobs else fetched)
 
 
 def lock_digest(path: str) -> str:
