@@ -9,7 +9,7 @@ import threading
 from typing import BinaryIO, Callable, ContextManager, Iterator, Tuple
 
 from kachelib.circuit import Circuit
-from kachelib.remote import Denied, Listed, Missing, Remote, Unreachable
+from kachelib.remote import Denied, Interrupted, Listed, Missing, Remote, Unreachable
 
 NO_ANSWER = "it does not answer in time"
 
@@ -47,6 +47,9 @@ class Watched(Remote):
             yield
         except Missing:
             self._worked(circuit, what)
+            raise
+        except Interrupted:
+            # it answers, and whoever wants the rest asks again
             raise
         except (Unreachable, Denied) as error:
             if circuit.failed(str(error)):

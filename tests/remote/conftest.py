@@ -1,6 +1,8 @@
 """Fixtures of the remote tests: real servers, and a proxy that spoils the way to one.
 
 seaweed     SeaweedFS, one server for each process of the run; a test that kills it starts it again
+ceph        Ceph's RGW over TLS, likewise
+remote      the variables that name a place of the test's own, in each kind of remote that there is
 prefix      a key prefix that no other test has, ``name/``
 proxy       a Proxy before ``seaweed``
 """
@@ -15,8 +17,13 @@ from typing import Iterator
 import pytest
 
 from tests.conftest import missing
+from tests.remote.machines import Remote, filesystem, s3_of
+from tests.servers.ceph import Ceph, missing_programs
 from tests.servers.proxy import Proxy
 from tests.servers.seaweed import SeaweedFS, weed
+from tests.world import World
+
+REMOTES = ("seaweed", "ceph", "filesystem")
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +41,22 @@ def seaweed(server_directory: Path) -> Iterator[SeaweedFS]:
     server = SeaweedFS(server_directory / "seaweed")
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def ceph(server_directory: Path) -> Iterator[Ceph]:
+    for name in missing_programs():
+        missing(f"{name} (Ceph)")
+    server = Ceph(server_directory / "ceph")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=REMOTES)
+def remote(request: pytest.FixtureRequest, world: World) -> Remote:
+    if request.param == "filesystem":
+        return filesystem(world)
+    return s3_of(request.getfixturevalue(request.param), request.getfixturevalue("prefix"))
 
 
 @pytest.fixture

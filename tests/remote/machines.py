@@ -3,8 +3,10 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Union
 
+from tests.servers.ceph import Ceph
+from tests.servers.seaweed import SeaweedFS
 from tests.world import Cargo, Kache, Run, World
 
 PACKAGE = '[package]\nname = "{name}"\nversion = "0.1.0"\nedition = "2021"\n{more}[dependencies]\n{deps}'
@@ -34,6 +36,9 @@ for _name, _deps in (("app", ("lib", "native")), ("lib", ("macros",)), ("macros"
         FILES["Cargo.lock"] += "dependencies = [\n" + "".join(f' "{each}",\n' for each in _deps) + "]\n"
 PACKAGES = {"app", "lib", "macros", "native"}
 SAYS = b"3 text\n"
+
+# the variables that name a remote
+Remote = Dict[str, str]
 
 
 @dataclass
@@ -96,7 +101,7 @@ class MachineWorld(World):
 
 
 def machine(
-    world: World, kache: Kache, name: str, remote: Dict[str, str], cargo_home: str = "home/.cargo", **more: str
+    world: World, kache: Kache, name: str, remote: Remote, cargo_home: str = "home/.cargo", **more: str
 ) -> Machine:
     """A machine with an empty store and a checkout of its own."""
     root = world.root / name
@@ -114,6 +119,33 @@ def machine(
         **more,
     }
     return Machine(world, kache, name, ws, env)
+
+
+def filesystem(world: World) -> Remote:
+    """A directory that all machines see."""
+    shared = world.root / "shared disk"
+    shared.mkdir(exist_ok=True)
+    config = world.root / "remote.toml"
+    config.write_text(f'[cache.remote]\ntype = "filesystem"\npath = "{shared}"\n')
+    return {"KACHE_CONFIG": str(config)}
+
+
+def s3_of(server: Union[SeaweedFS, Ceph], prefix: str, endpoint: str = "", readonly: bool = False) -> Remote:
+    """A prefix of a server's bucket. endpoint: of a proxy before it. readonly: SeaweedFS alone has such keys."""
+    found = {
+        "KACHE_S3_BUCKET": server.bucket,
+        "KACHE_S3_ENDPOINT": endpoint or server.endpoint,
+        "KACHE_S3_PREFIX": prefix,
+        "KACHE_S3_ACCESS_KEY": server.access_key,
+        "KACHE_S3_SECRET_KEY": server.secret_key,
+    }
+    if readonly:
+        assert isinstance(server, SeaweedFS)
+        found["KACHE_S3_ACCESS_KEY"] = server.read_only_access_key
+        found["KACHE_S3_SECRET_KEY"] = server.read_only_secret_key
+    if server.ca_bundle:
+        found["KACHE_S3_CA_BUNDLE"] = server.ca_bundle
+    return found
 
 
 def calls(run: Run) -> List[str]:

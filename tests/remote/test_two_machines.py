@@ -5,16 +5,14 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import Callable, Dict
+from typing import Callable
 
 import pytest
 
-from tests.remote.machines import PACKAGES, SAYS, Machine, calls, machine, results
+from tests.remote.machines import PACKAGES, SAYS, Machine, Remote, calls, machine, results, s3_of
 from tests.servers.proxy import Proxy
 from tests.servers.seaweed import SeaweedFS
 from tests.world import Kache, World
-
-Remote = Dict[str, str]
 
 
 @pytest.fixture
@@ -27,31 +25,6 @@ def kache(kache_file: Kache) -> Kache:
 def by_commands_alone(world: World) -> None:
     """Builds leave the remote to commands here; test_uploader.py has the other way."""
     world.env["KACHE_UPLOADER"] = "off"
-
-
-@pytest.fixture(params=["s3", "filesystem"])
-def remote(request: pytest.FixtureRequest, world: World) -> Remote:
-    if request.param == "s3":
-        return s3_of(request.getfixturevalue("seaweed"), request.getfixturevalue("prefix"))
-    return filesystem(world)
-
-
-def filesystem(world: World) -> Remote:
-    shared = world.root / "shared disk"
-    shared.mkdir(exist_ok=True)
-    config = world.root / "remote.toml"
-    config.write_text(f'[cache.remote]\ntype = "filesystem"\npath = "{shared}"\n')
-    return {"KACHE_CONFIG": str(config)}
-
-
-def s3_of(server: SeaweedFS, prefix: str, endpoint: str = "", readonly: bool = False) -> Remote:
-    return {
-        "KACHE_S3_BUCKET": server.bucket,
-        "KACHE_S3_ENDPOINT": endpoint or server.endpoint,
-        "KACHE_S3_PREFIX": prefix,
-        "KACHE_S3_ACCESS_KEY": server.read_only_access_key if readonly else server.access_key,
-        "KACHE_S3_SECRET_KEY": server.read_only_secret_key if readonly else server.secret_key,
-    }
 
 
 def filled(world: World, kache: Kache, remote: Remote, **more: str) -> Machine:
