@@ -7,12 +7,11 @@ import json as json_module
 from typing import TYPE_CHECKING, Any, Dict, List, Union
 
 from kachelib import config, console
+from kachelib.redact import MASK, mask_url
 from kachelib.settings import SECONDS, SETTINGS, SIZE, Setting, Settings
 
 if TYPE_CHECKING:
     from kachelib.settings import Value
-
-MASK = "***"
 
 _UNITS = ("PiB", "TiB", "GiB", "MiB", "KiB", "PB", "TB", "GB", "MB", "KB")
 
@@ -71,21 +70,6 @@ def shown(row: Setting, settings: Settings) -> Union[str, int, bool, List[str]]:
     if row.secret:
         return MASK if value else ""
     return _printable(mask_url(value) if row.name == "remote_endpoint" else value)
-
-
-def mask_url(url: str) -> str:
-    """``url`` without user, password, query and fragment, each of which may hold a secret."""
-    scheme, separator, rest = url.partition("://")
-    if not separator or not scheme.isalnum():
-        scheme, separator, rest = "", "", url
-    # A password that is not encoded may hold any of "/?#": hide too much rather than too little.
-    _, at, place = rest.rpartition("@")
-    if at:
-        rest = MASK + "@" + place
-    for mark in "?#":
-        head, found, _ = rest.partition(mark)
-        rest = head + (mark + MASK if found else "")
-    return scheme + separator + rest
 
 
 def size_text(size: int) -> str:

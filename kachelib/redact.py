@@ -14,6 +14,8 @@ _SECRET_WORDS = frozenset(
 )
 _SECRET_ENDINGS = ("KEY", "PASSWORD", "SECRET", "TOKEN", "TOKENS")
 
+MASK = "***"
+
 # user:password@ in a URL
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
@@ -34,3 +36,18 @@ def shown(name: str, value: str) -> str:
 def shown_env(dep: EnvDep) -> str:
     """A recorded environment variable as it may be shown."""
     return "(not set)" if dep.state == "-" else shown(dep.name, dep.value)
+
+
+def mask_url(url: str) -> str:
+    """``url`` without user, password, query and fragment, each of which may hold a secret."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or not scheme.isalnum():
+        scheme, separator, rest = "", "", url
+    # A password that is not encoded may hold any of "/?#": hide too much rather than too little.
+    _, at, place = rest.rpartition("@")
+    if at:
+        rest = MASK + "@" + place
+    for mark in "?#":
+        head, found, _ = rest.partition(mark)
+        rest = head + (mark + MASK if found else "")
+    return scheme + separator + rest

@@ -86,29 +86,6 @@ def test_problems_and_warnings_are_listed(tmp_path: Path) -> None:
     assert "configuration file: none" in config_show.show(config.load({}, ("/",)), json=False)
 
 
-@pytest.mark.parametrize(
-    ("url", "masked"),
-    [
-        ("https://s3.example.com", "https://s3.example.com"),
-        ("http://u:p@h:9000/x", "http://***@h:9000/x"),
-        ("http://token@h", "http://***@h"),
-        ("u:p@h", "***@h"),
-        ("http://u:p/q?r@h", "http://***@h"),
-        ("http://h/?sig=1", "http://h/?***"),
-        ("u:p://x@h", "***@h"),
-        ("", ""),
-    ],
-)
-def test_mask_url(url: str, masked: str) -> None:
-    assert config_show.mask_url(url) == masked
-
-
-@given(st.text("ab:/?#@"), st.text("ab:/?#@"))
-def test_no_user_or_password_survives_masking(user: str, password: str) -> None:
-    secret = f"{user}SECRET:{password}SECRET"
-    assert "SECRET" not in config_show.mask_url(f"https://{secret}@host/bucket")
-
-
 @given(st.integers(0, 2**60))
 def test_sizes_are_shown_exactly(size: int) -> None:
     assert config.parse_size(config_show.size_text(size)) == size

@@ -1,6 +1,8 @@
 """What looks like a secret is never shown."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kachelib import redact
 from kachelib.entry import EnvDep
@@ -33,3 +35,26 @@ def test_a_password_in_a_url_is_hidden() -> None:
 
 def test_an_unset_variable_is_said_so() -> None:
     assert redact.shown_env(EnvDep("TOKEN", "-", "")) == "(not set)"
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("https://s3.example.com", "https://s3.example.com"),
+        ("http://u:p@h:9000/x", "http://***@h:9000/x"),
+        ("http://token@h", "http://***@h"),
+        ("u:p@h", "***@h"),
+        ("http://u:p/q?r@h", "http://***@h"),
+        ("http://h/?sig=1", "http://h/?***"),
+        ("u:p://x@h", "***@h"),
+        ("", ""),
+    ],
+)
+def test_mask_url(url: str, masked: str) -> None:
+    assert redact.mask_url(url) == masked
+
+
+@given(st.text("ab:/?#@"), st.text("ab:/?#@"))
+def test_no_user_or_password_survives_masking(user: str, password: str) -> None:
+    secret = f"{user}SECRET:{password}SECRET"
+    assert "SECRET" not in redact.mask_url(f"https://{secret}@host/bucket")
