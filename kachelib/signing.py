@@ -34,13 +34,27 @@ class Keyring:
         if settings.remote_signing_key:
             name, data = parse(_secret_text(settings.remote_signing_key), SECRET, "cache.remote.signing_key")
             self._secret = (name, _library().import_private_key(data[:SEED]))
+            if self.own() != join(name, data[SEED:]):
+                raise ConfigError("cache.remote.signing_key: its two halves do not belong together")
         for text in settings.remote_trusted_keys:
             name, data = parse(text, PUBLIC, "cache.remote.trusted_keys")
-            self._trusted[name] = _library().import_public_key(data)
+            try:
+                self._trusted[name] = _library().import_public_key(data)
+            except ValueError:
+                raise ConfigError(f"cache.remote.trusted_keys: {name}: these bytes are no Ed25519 key") from None
 
     def signs(self) -> bool:
         """Whether this machine has a key to sign with."""
         return bool(self._secret[0])
+
+    def own(self) -> str:
+        """The public half of the key that this machine signs with; "" without one."""
+        name, key = self._secret
+        return join(name, key.public_key().export_key(format="raw")) if name else ""
+
+    def trusted(self) -> List[str]:
+        """The public keys that are trusted."""
+        return [join(name, key.export_key(format="raw")) for name, key in self._trusted.items()]
 
     def sign(self, metadata: bytes) -> List[str]:
         """The signature lines for a pack with that metadata; none without a key."""
