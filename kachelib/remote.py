@@ -11,7 +11,7 @@ import errno
 import os
 import tempfile
 import threading
-from typing import BinaryIO, Callable, ContextManager, Iterator, NamedTuple, Tuple
+from typing import BinaryIO, Callable, ContextManager, Iterator, NamedTuple, Optional, Tuple
 
 from kachelib.config import Settings
 from kachelib.key import digest_bytes
@@ -35,12 +35,24 @@ class Denied(RemoteError):
     """The credentials are wrong, expired, or do not allow this."""
 
 
+class Forbidden(Denied):
+    """The credentials are good, and do not allow this one operation."""
+
+
 class Unreachable(RemoteError):
     """Nobody answers at the endpoint, or not in time."""
 
 
 class Interrupted(Unreachable):
     """An object's content came in part only: whoever wants it asks for it again."""
+
+
+class Limits(NamedTuple):
+    """How long one request may take: seconds to connect, seconds without a byte, and how often it is tried."""
+
+    connect: float = 5.0
+    read: float = 30.0
+    attempts: int = 3
 
 
 class Listed(NamedTuple):
@@ -57,6 +69,10 @@ class Remote:
     def describe(self) -> str:
         """Where it is, for people."""
         raise NotImplementedError
+
+    def credentials(self) -> str:
+        """Where the credentials come from, for people; "" where none are needed."""
+        return ""
 
     def get(self, key: str, most: int = 0) -> "ContextManager[BinaryIO]":
         """An object as a stream; most: only so many bytes from its start, 0 for all. Raises Missing."""
@@ -92,7 +108,7 @@ def is_configured(settings: Settings) -> bool:
     return bool(settings.remote_path if settings.remote_type == "filesystem" else settings.remote_bucket)
 
 
-def open_remote(settings: Settings) -> Remote:
+def open_remote(settings: Settings, limits: Optional[Limits] = None) -> Remote:
     """The remote that the settings name. Raises RemoteError, also where they name none."""
     if not is_configured(settings):
         raise RemoteError("no remote is configured: set KACHE_S3_BUCKET, or [cache.remote] in config.toml")
@@ -100,7 +116,7 @@ def open_remote(settings: Settings) -> Remote:
         return SharedDisk(settings.remote_path, settings.remote_prefix)
     from kachelib import s3
 
-    return s3.S3(settings)
+    return s3.S3(settings, limits or Limits())
 
 
 def check_key(key: str) -> str:
@@ -209,7 +225,7 @@ class SharedDisk(Remote):
     def list(self, prefix: str) -> Iterator[Listed]:
         self._require_root()
         base = os.path.join(self.root, prefix.rpartition("/")[0])
-        for directory, _, names in os.walk(base):
+        for directory, _, names in os.walk(base, onerror=lambda error: self._hidden(prefix, error)):
             for name in names:
                 path = os.path.join(directory, name)
                 key = os.path.relpath(path, self.root)
@@ -225,6 +241,11 @@ class SharedDisk(Remote):
             for each in found:
                 if each.is_dir():
                     yield each.name
+
+    def _hidden(self, prefix: str, error: OSError) -> None:
+        """A directory that is gone has nothing; one that cannot be read may have all that was asked for."""
+        with self._errors(prefix), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            raise error
 
     def delete(self, key: str) -> None:
         with self._errors(key), contextlib.suppress(FileNotFoundError):
@@ -243,10 +264,9 @@ class SharedDisk(Remote):
             yield
         except (FileNotFoundError, NotADirectoryError):
             raise Missing("%s has no %s" % (self.root, key)) from None
-        except PermissionError as error:
-            raise Denied("%s: %s" % (error.filename or self.root, error.strerror)) from None
         except OSError as error:
-            raise RemoteError("%s: %s" % (error.filename or self.root, error.strerror or error)) from None
+            kind = Forbidden if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else RemoteError
+            raise kind("%s: %s" % (error.filename or self.root, error.strerror or error)) from None
 
 
 class Body:

@@ -10,18 +10,30 @@ body's stream and not tried again by boto3; a server answers 412, or 409 while a
 import contextlib
 import datetime
 import io
+import socket
 import threading
 import time
 import warnings
-from typing import Any, BinaryIO, ContextManager, Dict, Iterator, Tuple
+from typing import Any, BinaryIO, ContextManager, Dict, Iterator, Optional, Tuple, Type, TypeVar
 
-from kachelib import VERSION, bundle
+from kachelib import VERSION, bundle, redact
 from kachelib.config import Settings
-from kachelib.remote import ABSENT, Body, Denied, Listed, Missing, Remote, RemoteError, Unreachable, check_key
+from kachelib.remote import (
+    ABSENT,
+    SAFE,
+    Body,
+    Denied,
+    Forbidden,
+    Limits,
+    Listed,
+    Missing,
+    Remote,
+    RemoteError,
+    Unreachable,
+    check_key,
+)
 
-CONNECT_SECONDS = 5
-READ_SECONDS = 30
-ATTEMPTS = 3
+E = TypeVar("E", bound=BaseException)
 
 # What one request may put. S3's own limit is 5 GB.
 LARGEST = 4 << 30
@@ -33,25 +45,44 @@ DENIED = {
     "ExpiredToken": "the session's token has expired: sign in again",
     "InvalidToken": "the session's token is not valid",
     "RequestTimeTooSkewed": "this machine's clock is not the server's: set it",
-    "AccessDenied": "the credentials do not allow this",
+    "AuthorizationHeaderMalformed": "the region is not the server's: set cache.remote.region",
+}
+
+# Explicit keys need no profile: a wrong AWS_PROFILE does not spoil them.
+NO_PROFILE = {"profile": (None, None, None, None)}
+
+# What a policy has to allow, by the name of the request.
+RIGHTS = {
+    "GetObject": "s3:GetObject",
+    "PutObject": "s3:PutObject",
+    "ListObjectsV2": "s3:ListBucket",
+    "DeleteObject": "s3:DeleteObject",
 }
 
 
 class S3(Remote):
     """A bucket. Nothing is asked before the first call."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, limits: Limits) -> None:
         self._settings = settings
+        self._limits = limits
         self._prefix = settings.remote_prefix.strip("/")
         self._lock = threading.Lock()
         self._client: Any = None
         self._used = 0.0
-        # what the client signs with, for people
-        self.credentials = ""
+        self._source = self._endpoint = ""
 
     def describe(self) -> str:
         place = "s3://" + "/".join(part for part in (self._settings.remote_bucket, self._prefix) if part)
-        return place + (" at " + self._settings.remote_endpoint if self._settings.remote_endpoint else "")
+        return place + (" at " + self._where() if self._settings.remote_endpoint else "")
+
+    def credentials(self) -> str:
+        with self._errors(""):
+            self._made()
+        return self._source
+
+    def _where(self) -> str:
+        return redact.mask_url(self._settings.remote_endpoint) or self._endpoint or "AWS"
 
     def get(self, key: str, most: int = 0) -> "ContextManager[BinaryIO]":
         return self._open(check_key(key), most)
@@ -155,19 +186,23 @@ class S3(Remote):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import boto3
+            import botocore.session
             from botocore import handlers
             from botocore.config import Config
             from botocore.exceptions import BotoCoreError
 
-        settings = self._settings
+        settings, limits = self._settings, self._limits
+        _require_certificates(settings.remote_ca_bundle)
         try:
-            session, how = self._session(boto3)
-            if session.get_credentials() is None:
-                raise Denied(
-                    "no credentials were found: set KACHE_S3_ACCESS_KEY and KACHE_S3_SECRET_KEY, or KACHE_S3_PROFILE"
-                )
-            self.credentials = how or "AWS: " + session.get_credentials().method
-            style = settings.remote_addressing
+            keys = self._explicit_keys()
+            profile = "" if keys else settings.remote_profile
+            core = botocore.session.Session(NO_PROFILE if keys else None)
+            session = boto3.session.Session(botocore_session=core, profile_name=profile or None, **keys)
+            found = session.get_credentials()
+            if found is None:
+                raise Denied(_no_credentials(profile))
+            way = "profile %s (%s)" % (profile, found.method) if profile else "AWS: " + found.method
+            self._source = "KACHE_S3_ACCESS_KEY" if keys else way
             client = session.client(
                 "s3",
                 endpoint_url=settings.remote_endpoint or None,
@@ -178,27 +213,28 @@ class S3(Remote):
                     parameter_validation=False,
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
-                    connect_timeout=CONNECT_SECONDS,
-                    read_timeout=READ_SECONDS,
-                    retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+                    connect_timeout=limits.connect,
+                    read_timeout=limits.read,
+                    retries={"mode": "standard", "total_max_attempts": limits.attempts},
                     max_pool_connections=settings.s3_concurrency,
-                    s3={"payload_signing_enabled": False, "addressing_style": style},
+                    s3={"payload_signing_enabled": False, "addressing_style": settings.remote_addressing},
                 ),
             )
         except (BotoCoreError, ValueError) as error:
-            raise Denied("the S3 client cannot be set up: %s" % _one_line(error)) from None
+            raise Denied("the S3 client cannot be set up: %s" % self._one_line(error)) from None
+        # AWS's own, or that of AWS_ENDPOINT_URL
+        self._endpoint = redact.mask_url(client.meta.endpoint_url)
         client.meta.events.unregister("before-call.s3", handlers.add_expect_header)
         return client
 
-    def _session(self, boto3: Any) -> Tuple[Any, str]:
-        """The session in the order of credentials: explicit keys, profile, AWS's own chain."""
-        settings = self._settings
-        if settings.s3_access_key and settings.s3_secret_key:
-            keys = {"aws_access_key_id": settings.s3_access_key, "aws_secret_access_key": settings.s3_secret_key}
-            return boto3.session.Session(**keys), "KACHE_S3_ACCESS_KEY"
-        if settings.remote_profile:
-            return boto3.session.Session(profile_name=settings.remote_profile), "profile " + settings.remote_profile
-        return boto3.session.Session(), ""
+    def _explicit_keys(self) -> Dict[str, str]:
+        """The keys that stand before a profile and AWS's own chain; {} without. Raises Denied for a half pair."""
+        access, secret = self._settings.s3_access_key, self._settings.s3_secret_key
+        if bool(access) != bool(secret):
+            names = ("KACHE_S3_ACCESS_KEY", "KACHE_S3_SECRET_KEY")
+            there, missing = names if access else names[::-1]
+            raise Denied("%s is set without %s: set both, or neither" % (there, missing))
+        return {"aws_access_key_id": access, "aws_secret_access_key": secret} if access else {}
 
     @contextlib.contextmanager
     def _errors(self, key: str) -> Iterator[None]:
@@ -212,42 +248,70 @@ class S3(Remote):
                 raise
             raise found from None
 
-    def _explain(self, key: str, error: Exception) -> "Exception | None":
+    def _explain(self, key: str, error: Exception) -> Optional[Exception]:
         from botocore import exceptions as known
         from urllib3.exceptions import HTTPError
 
         if isinstance(error, known.ClientError):
             return self._refused(key, error)
-        where = self._settings.remote_endpoint or "AWS"
-        if isinstance(error, (known.NoCredentialsError, known.CredentialRetrievalError, known.TokenRetrievalError)):
-            return Denied("no credentials: %s" % _one_line(error))
-        if isinstance(error, known.SSLError):
-            return Unreachable("%s: its certificate is not trusted here: %s" % (where, _one_line(error)))
-        if isinstance(error, (known.EndpointConnectionError, known.ConnectTimeoutError)):
-            return Unreachable("nobody answers at %s" % where)
+        signing_in = (known.NoCredentialsError, known.CredentialRetrievalError, known.TokenRetrievalError)
+        if isinstance(error, (*signing_in, known.SSOError)):
+            return Denied("no credentials: %s" % self._one_line(error))
         if isinstance(error, (known.BotoCoreError, HTTPError, OSError)):
-            return Unreachable("%s: %s" % (where, _one_line(error)))
+            return Unreachable("%s: %s" % (self._where(), self._trouble(error)))
         return None
+
+    def _trouble(self, error: Exception) -> str:
+        """What became of a request that got no answer."""
+        from botocore import exceptions as known
+
+        if isinstance(error, known.SSLError):
+            return _tls_trouble(error) or self._one_line(error)
+        if isinstance(error, known.EndpointConnectionError):
+            cause = _within(error, OSError)
+            if isinstance(cause, socket.gaierror):
+                unknown = cause.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+                return "%s (%s)" % ("there is no such host" if unknown else "its name is not found", cause.strerror)
+            return "nobody answers there" + (" (%s)" % cause.strerror if cause and cause.strerror else "")
+        if isinstance(error, known.ConnectTimeoutError):
+            return "nobody answers there in time"
+        if isinstance(error, known.ReadTimeoutError):
+            return "it takes connections and does not answer in time"
+        if isinstance(error, known.ConnectionClosedError):
+            return "it closes the connection without an answer"
+        return self._one_line(error)
 
     def _refused(self, key: str, error: Any) -> Exception:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        place = self.describe()
+        # whatever is in the answer, it is one word
+        code = "".join(char for char in str(error.response.get("Error", {}).get("Code", "")) if char in SAFE)[:60]
+        place, said = self.describe(), code or status
         if status in CONDITION_FAILED:
             return _ConditionFailed()
         if code == "NoSuchBucket":
-            return RemoteError("%s: there is no such bucket" % place)
+            return Unreachable("%s: there is no such bucket" % place)
+        if status == 404 and error.operation_name == "ListObjectsV2":
+            return Unreachable("%s: there is no such bucket, or the endpoint is no S3 server (%s)" % (place, said))
         if status == 404:
             return Missing("%s has no %s" % (place, key))
         if status == 416:
             return _Empty()
         if status == 501:
-            return _NotKnown("%s: not known there: %s" % (place, code))
-        if status in (400, 401, 403) and (code in DENIED or status != 400):
-            return Denied("%s: %s (%s)" % (place, DENIED.get(code, "not allowed"), code or status))
+            return _NotKnown("%s: not known there: %s" % (place, said))
+        if code in DENIED and status in (400, 401, 403):
+            return Denied("%s: %s (%s)" % (place, DENIED[code], said))
+        if status in (401, 403):
+            right = RIGHTS.get(error.operation_name, error.operation_name)
+            return Forbidden("%s: the credentials do not allow %s (%s)" % (place, right, said))
         if status >= 500 or status == 429:
-            return Unreachable("%s: the server says %s" % (place, code or status))
-        return RemoteError("%s: %s" % (place, code or status))
+            return Unreachable("%s: the server says %s" % (place, said))
+        return RemoteError("%s: %s" % (place, said))
+
+    def _one_line(self, error: Exception) -> str:
+        """An error's own words, without what an endpoint's URL may hide."""
+        endpoint = self._settings.remote_endpoint
+        text = str(error).replace(endpoint, redact.mask_url(endpoint)) if endpoint else str(error)
+        return redact.shown("", " ".join(text.split()))[:300]
 
 
 class _ConditionFailed(Exception):
@@ -262,5 +326,40 @@ class _NotKnown(RemoteError):
     pass
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _no_credentials(profile: str) -> str:
+    if profile:
+        return "the profile %s has no credentials" % profile
+    return "no credentials were found: set KACHE_S3_ACCESS_KEY and KACHE_S3_SECRET_KEY, or KACHE_S3_PROFILE"
+
+
+def _require_certificates(path: str) -> None:
+    """Raise Unreachable where cache.remote.ca_bundle cannot be used: later it would look like the server's fault."""
+    import ssl
+
+    try:
+        if path:
+            ssl.create_default_context(cafile=path)
+    except OSError as error:
+        why = "it holds no certificates" if isinstance(error, ssl.SSLError) else error.strerror
+        raise Unreachable("cache.remote.ca_bundle: %s: %s" % (path, why)) from None
+
+
+def _tls_trouble(error: Exception) -> str:
+    import ssl
+
+    cause = _within(error, ssl.SSLError)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        by_time = "expired" in cause.verify_message or "not yet valid" in cause.verify_message
+        clock = " (is this machine's clock right?)" if by_time else ""
+        return "its certificate is not trusted here: %s%s" % (cause.verify_message, clock)
+    return "it does not speak TLS as it should (%s)" % cause.reason if cause and cause.reason else ""
+
+
+def _within(error: BaseException, kind: Type[E]) -> Optional[E]:
+    """The error of that kind that lies behind another one."""
+    inner: Optional[BaseException] = error.__cause__ or error.__context__
+    for _ in range(10):
+        if inner is None or isinstance(inner, kind):
+            return inner
+        inner = inner.__cause__ or inner.__context__
+    return None
