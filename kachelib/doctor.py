@@ -1,14 +1,14 @@
 """``kache doctor``: check, say, and on request mend.
 
 Owns the command: which checks run, how findings are shown, what --fix and
---repair do. What is looked at is in checks, integrity and trial.
+--repair do. What is looked at is in checks, reach, integrity and trial.
 """
 
 import argparse
 import sys
 from typing import Any, Dict, Iterator, List, Optional
 
-from kachelib import checks, config, console, integrity, migrate, setup, trial
+from kachelib import checks, config, console, integrity, migrate, reach, setup, trial
 from kachelib.checks import OK, PROBLEM, WARNING, Finding, Machine
 from kachelib.integrity import MOST_LISTED, Verdict
 from kachelib.outcome import KacheError, UsageError
@@ -24,7 +24,7 @@ def run(argv: List[str]) -> int:
     if options.fix:
         done = fix(machine, options.purge_sccache)
         machine = _machine()
-    findings = list(checks.all_findings(machine))
+    findings = [*checks.all_findings(machine), *reach.findings(machine.settings)]
     if options.probe:
         findings.append(probe(machine))
     verdict: Optional[Verdict] = None
@@ -43,7 +43,7 @@ def run(argv: List[str]) -> int:
 def _options(argv: List[str]) -> argparse.Namespace:
     parser = console.Parser(
         "doctor",
-        "Check this machine, the setup and the store.",
+        "Check this machine, the setup, the store and the remote.",
         "Exit codes: 0 all is well, warnings aside; 1 there is a problem; 2 wrong use.",
     )
     parser.add_argument(
