@@ -19,7 +19,7 @@ from kachelib.outcome import KacheError
 from kachelib.remote import ABSENT, Forbidden, Limits, Listed, Missing, Remote, RemoteError, Unreachable
 
 # A person waits.
-LIMITS = Limits(connect=3.0, read=5.0, attempts=1)
+LIMITS = Limits(connect=5.0, read=10.0, attempts=1)
 
 # What has no limit of its own: a name that is looked up, credentials from elsewhere, a disk that went away.
 STEP_SECONDS = 20.0

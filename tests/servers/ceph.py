@@ -23,7 +23,7 @@ from typing import Any, Callable, List, Optional
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.servers import certificates
+from tests.servers.certificates import Authority
 from tests.servers.client import s3_client
 from tests.servers.process import Daemon, free_ports
 
@@ -83,8 +83,9 @@ class Ceph:
         directory.mkdir(parents=True)
         self.bucket = BUCKET
         self.access_key, self.secret_key = "ci" + secrets.token_hex(8), secrets.token_hex(16)
-        certificate = certificates.make(directory)
-        self.ca_bundle: Optional[str] = str(certificate.authority)
+        authority = Authority(directory / "authority", shutil.which("openssl") or "openssl")
+        certificate, key = authority.certify(["IP:127.0.0.1"])
+        self.ca_bundle: Optional[str] = str(authority.ca_bundle)
         first, second, self.port = free_ports(3)
         self.endpoint = f"https://127.0.0.1:{self.port}"
         self._directory = directory
@@ -95,8 +96,8 @@ class Ceph:
             monitor=self._monitor,
             directory=directory,
             port=self.port,
-            certificate=certificate.certificate,
-            key=certificate.key,
+            certificate=certificate,
+            key=key,
         )
         (directory / "ceph.conf").write_text(text)
         self._env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(directory), "TMPDIR": str(directory)}

@@ -1,38 +1,40 @@
-"""A certificate authority of the tests' own, and a certificate of its for 127.0.0.1. Made with openssl(1)."""
+"""Certificates of an authority of one's own, made with the openssl command."""
 
+import ssl
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
-
-CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+from typing import Sequence, Tuple
 
 
-class Certificate(NamedTuple):
-    """Paths of PEM files. authority: what a client has to trust."""
+class Authority:
+    """An authority whose certificate is the file ``ca_bundle``. openssl: the program's path."""
 
-    authority: Path
-    certificate: Path
-    key: Path
+    def __init__(self, directory: Path, openssl: str) -> None:
+        directory.mkdir(parents=True)
+        self._directory = directory
+        self._openssl = openssl
+        self.ca_bundle = directory / "ca.pem"
+        self._run("req", "-x509", *self._new_key("ca"), "-days", "7", "-subj", "/CN=tests", "-out", self.ca_bundle)
 
+    def certify(self, names: Sequence[str]) -> Tuple[Path, Path]:
+        """Certificate and key of a server with these names ("IP:127.0.0.1", "DNS:*.example.com"), as PEM files."""
+        extensions = self._directory / "extensions"
+        extensions.write_text(f"subjectAltName={','.join(names)}\n")
+        request, certificate = self._directory / "server.csr", self._directory / "server.pem"
+        self._run("req", *self._new_key("server"), "-subj", "/CN=server", "-out", request)
+        signed_by = ("-CA", self.ca_bundle, "-CAkey", self._directory / "ca.key", "-CAcreateserial")
+        self._run("x509", "-req", "-in", request, *signed_by, "-days", "7", "-extfile", extensions, "-out", certificate)
+        return certificate, self._directory / "server.key"
 
-def make(directory: Path) -> Certificate:
-    """Make both below ``directory``, which is there. Raises RuntimeError with what openssl says."""
-    found = Certificate(directory / "authority.pem", directory / "server.pem", directory / "server.key")
-    authority_key, request, names = directory / "authority.key", directory / "server.csr", directory / "names"
-    names.write_text("subjectAltName = IP:127.0.0.1\nbasicConstraints = critical,CA:FALSE\n")
-    _openssl(
-        *("req", "-x509", *CURVE, "-subj", "/CN=an authority for tests"),
-        *("-addext", "keyUsage=critical,keyCertSign", "-keyout", authority_key, "-out", found.authority),
-    )
-    _openssl("req", *CURVE[:-2], "-subj", "/CN=127.0.0.1", "-keyout", found.key, "-out", request)
-    _openssl(
-        *("x509", "-req", "-in", request, "-CA", found.authority, "-CAkey", authority_key, "-set_serial", "1"),
-        *("-days", "2", "-extfile", names, "-out", found.certificate),
-    )
-    return found
+    def server(self, names: Sequence[str]) -> ssl.SSLContext:
+        """A server's side of TLS with a certificate for these names."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.certify(names))
+        return context
 
+    def _new_key(self, name: str) -> "Sequence[object]":
+        curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        return (*curve, "-keyout", self._directory / (name + ".key"))
 
-def _openssl(*words: object) -> None:
-    done = subprocess.run(["openssl", *map(str, words)], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"openssl {words[0]}: {done.stderr}")
+    def _run(self, *words: object) -> None:
+        subprocess.run([self._openssl, *map(str, words)], check=True, capture_output=True)

@@ -2,12 +2,14 @@
 
 Owns the rules (which request suffers what), the count of what passed, and addresses where nobody answers. It forwards
 heads and bodies unchanged, so a signature stays valid: the client is given the proxy's endpoint and signs that as Host,
-which SeaweedFS accepts. It reads HTTP/1.1 as far as it must to know where a message ends; it speaks no TLS.
+which SeaweedFS accepts. It reads HTTP/1.1 as far as it must to know where a message ends, and speaks TLS with clients
+where it is given a certificate.
 """
 
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -19,10 +21,7 @@ PIECE = 65536
 
 T = TypeVar("T")
 
-SLOW_DOWN = (
-    b'<?xml version="1.0" encoding="UTF-8"?>\n'
-    b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-)
+ERROR = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>%s</Code><Message>%s</Message></Error>'
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,7 @@ class Action:
 
     name: str
     amount: float = 0
+    text: str = ""
 
 
 def delay(seconds: float) -> Action:
@@ -40,7 +40,12 @@ def delay(seconds: float) -> Action:
 
 def status(code: int = 503) -> Action:
     """Answer so, with S3's SlowDown as the body, once the request was read; the server does not see it."""
-    return Action("status", code)
+    return Action("status", code, ERROR % ("SlowDown", "Please reduce your request rate."))
+
+
+def s3_error(code: int, name: str) -> Action:
+    """The same with another one of S3's errors: ``s3_error(400, "ExpiredToken")``."""
+    return Action("status", code, ERROR % (name, "No."))
 
 
 def reset() -> Action:
@@ -128,15 +133,17 @@ class Proxy:
     """Listens on 127.0.0.1 at ``endpoint`` and forwards to ``upstream``, an http endpoint, in a thread of its own.
 
     ``bytes_up`` and ``bytes_down`` count what the client sent and was sent, heads and bodies,
-    ``connections`` those that clients have made.
+    ``connections`` those that clients have made; ``heads`` are the fields of each request, by lower-case name.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, tls: Optional[ssl.SSLContext] = None) -> None:
         parts = urlsplit(upstream)
         assert parts.scheme == "http" and parts.hostname and parts.port
         self.upstream = (parts.hostname, parts.port)
         self.bytes_up = self.bytes_down = self.connections = 0
         self.requests: List[Request] = []
+        self.heads: List[Dict[str, str]] = []
+        self._tls = tls
         self._rules: List[Rule] = []
         self._lock = threading.Lock()
         self._tasks: "Set[asyncio.Task[Any]]" = set()
@@ -144,7 +151,8 @@ class Proxy:
         self._ended = self._loop.create_future()
         # bound here, so that the endpoint is known and no other thread has to be waited for
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.endpoint = "http://127.0.0.1:%d" % self._socket.getsockname()[1]
+        self.port = int(self._socket.getsockname()[1])
+        self.endpoint = "%s://127.0.0.1:%d" % ("https" if tls else "http", self.port)
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._thread.start()
 
@@ -160,6 +168,7 @@ class Proxy:
         with self._lock:
             self._rules.clear()
         self.requests.clear()
+        self.heads.clear()
         self.bytes_up = self.bytes_down = self.connections = 0
 
     def stop(self) -> None:
@@ -174,7 +183,7 @@ class Proxy:
         self._loop.close()
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._accepted, sock=self._socket, limit=PIECE)
+        server = await asyncio.start_server(self._accepted, sock=self._socket, limit=PIECE, ssl=self._tls)
         await self._ended
         server.close()
         for task in list(self._tasks):
@@ -239,6 +248,7 @@ class Connection:
         self.proxy.bytes_up += len(head.raw)
         index = len(self.proxy.requests)
         self.proxy.requests.append(Request(method, path, 0))
+        self.proxy.heads.append(head.fields)
         code = await self.answer(head, action) if action.name in ("status", "reset", "hang") else 0
         if not code:
             reply = await self.forward(head, action)
@@ -269,10 +279,10 @@ class Connection:
         if action.name == "hang":
             await self.wait_for_client()
         code = int(action.amount)
-        fields = f"Content-Type: application/xml\r\nContent-Length: {len(SLOW_DOWN)}\r\n\r\n"
-        await self.send_client(f"HTTP/1.1 {code} Slow Down\r\n{fields}".encode())
+        fields = f"Content-Type: application/xml\r\nContent-Length: {len(action.text)}\r\n\r\n"
+        await self.send_client(f"HTTP/1.1 {code} No\r\n{fields}".encode())
         if head.first[0] != "HEAD":
-            await self.send_client(SLOW_DOWN)
+            await self.send_client(action.text.encode())
         return code
 
     async def forward(self, head: Head, action: Action) -> Head:

@@ -32,6 +32,9 @@ BUCKET = "kache-tests"
 # every part of SeaweedFS serves gRPC that far above its HTTP port
 GRPC_ABOVE = 10000
 
+# it takes {bucket}.{DOMAIN} as Host, too; no name server knows it
+DOMAIN = "s3.kache.invalid"
+
 READY_SECONDS = 30.0
 
 
@@ -78,6 +81,7 @@ class SeaweedFS:
             "webdav": "false",
             "master.telemetry": "false",
             "s3.autoCreateBucket": "false",
+            "s3.domainName": DOMAIN,
             "s3.config": directory / "s3.json",
         }
         # a HOME of its own: it looks for settings there, and for AWS_* in its environment
