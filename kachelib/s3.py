@@ -347,6 +347,12 @@ def _require_certificates(path: str) -> None:
 def _tls_trouble(error: Exception) -> str:
     import ssl
 
+    from urllib3.connection import CertificateError
+
+    # urllib3 compares names by itself
+    other = _within(error, CertificateError)
+    if other is not None:
+        return "its certificate is not trusted here: %s" % other
     cause = _within(error, ssl.SSLError)
     if isinstance(cause, ssl.SSLCertVerificationError):
         by_time = "expired" in cause.verify_message or "not yet valid" in cause.verify_message
