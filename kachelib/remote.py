@@ -224,7 +224,8 @@ class SharedDisk(Remote):
 
     def list(self, prefix: str) -> Iterator[Listed]:
         self._require_root()
-        base = os.path.join(self.root, prefix.rpartition("/")[0])
+        below = prefix.rpartition("/")[0]
+        base = os.path.join(self.root, below) if below else self.root
         for directory, _, names in os.walk(base, onerror=lambda error: self._hidden(prefix, error)):
             for name in names:
                 path = os.path.join(directory, name)
