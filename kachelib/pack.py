@@ -28,7 +28,6 @@ one and must count none before all were right.
 """
 
 import io
-import tarfile
 from typing import BinaryIO, Callable, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 import zstandard
@@ -55,6 +54,13 @@ WINDOW_LOG = 23
 MOST_METADATA = 16 << 20
 MOST_SIGNATURES = 64 << 10
 MOST_BLOBS = 20_000
+
+# Of a tar header: mode, user and group; time; then, behind the checksum, that it is a file, no link, the magic, no more.
+_MODE_AND_OWNER = b"0000644\0" + b"0000000\0" * 2
+_TIME = b"0" * 11 + b"\0"
+_REST_OF_HEADER = b"0" + bytes(100) + b"ustar  \0" + bytes(247)
+# the checksum counts its own eight bytes as spaces
+_SUM_OF_REST = sum(_REST_OF_HEADER) + 8 * ord(" ")
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -267,10 +273,10 @@ def _read_blob(stream: _Members, blob: Blob, take: Optional[Callable[[bytes], ob
 
 
 def _header(name: str, size: int) -> bytes:
-    member = tarfile.TarInfo(name)
-    member.size = size
-    member.mode = 0o644
-    return member.tobuf(tarfile.GNU_FORMAT)
+    """A member's header, as GNU tar has it for a file of mode 0644 (tar(5)). tarfile's differ between Pythons."""
+    digits = b"%011o\0" % size if size < 1 << 33 else b"\x80" + size.to_bytes(11, "big")
+    start = name.encode().ljust(100, b"\0") + _MODE_AND_OWNER + digits + _TIME
+    return start + b"%06o\0 " % (sum(start) + _SUM_OF_REST) + _REST_OF_HEADER
 
 
 def _member(name: str, data: bytes) -> bytes:
