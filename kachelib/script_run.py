@@ -16,8 +16,10 @@ from kachelib.key import digest_bytes
 from kachelib.store import digest_file, read_file
 from kachelib.units import COPY, DIRECTORY, RAW, TEXT, File, Requirement, Snapshot, remaining_roots, with_placeholders
 
-# Larger ones are blobs, and a script that leaves more than this many files is left to run.
+# Larger files are blobs; but a text that names local roots, as a large crate's dep-info does, goes elsewhere only with
+# placeholders. A script that leaves more than this many files is left to run.
 INLINE_LIMIT = 64 * 1024
+TEXT_LIMIT = 4 << 20
 MOST_FILES = 4_000
 
 # A system library may come and go in any of these; their times move with each package that is installed.
@@ -184,7 +186,9 @@ def keep_file(path: str, relative: str, state: os.stat_result, snapshot: Snapsho
     mode = state.st_mode & 0o777
     with open(path, "rb") as stream:
         data = stream.read()
-    text = with_placeholders(data, here.rewritten) if len(data) <= INLINE_LIMIT else None
+    text = with_placeholders(data, here.rewritten) if len(data) <= TEXT_LIMIT else None
+    if text == data and len(data) > INLINE_LIMIT:
+        text = None
     bind(snapshot, here, remaining_roots(data if text is None else text, here.roots))
     if text is not None:
         return File(TEXT, relative, mode, text), data

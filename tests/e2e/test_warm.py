@@ -224,6 +224,25 @@ def test_another_checkout_with_new_file_times_has_the_same_bytes(builder: Builde
     assert [name for name, data in found.items() if expected[name] != data] == []
 
 
+def test_a_package_of_many_files_in_another_checkout(builder: Builder, ws: Path, world: World) -> None:
+    """Its dep-info is large, and was kept as a blob that names the old place."""
+    names = [f"module_{number:03d}_{'x' * 80}" for number in range(300)]
+    for name in names:
+        (ws / "plain" / "src" / f"{name}.rs").write_text("")
+    with (ws / "plain" / "src" / "lib.rs").open("a") as source:
+        source.writelines(f"mod {name};\n" for name in names)
+    builder.build(ws)
+    (dep_info,) = (ws / "target" / "debug" / "deps").glob("plain-*.d")
+    assert dep_info.stat().st_size > 64 * 1024
+    builder.save(ws)
+    other = world.root / "elsewhere" / "ws"
+    shutil.copytree(ws, other, ignore=shutil.ignore_patterns("target"))
+    run = builder.warm(other)
+    assert not run.built(), run.stderr
+    text = dep_info.read_text().replace(str(ws), str(other))
+    assert (other / "target" / "debug" / "deps" / dep_info.name).read_text() == text
+
+
 def test_another_target_directory(builder: Builder, ws: Path, world: World) -> None:
     """Where the target lies says nothing about what is in it."""
     builder.build(ws)
