@@ -137,11 +137,12 @@ def _row(data: bytes) -> Row:
 
 
 def entry_of(store: Store, snapshot: Snapshot) -> Optional[Candidate]:
-    """The candidate that has all blobs of a unit's compile; None where there is none, and of a run."""
+    """The candidate that a unit's compile made; None where there is none, and of a run. The unit may have blobs
+    besides: a large file that Cargo wrote about it."""
     found = store.read_entry(snapshot.action_key) if snapshot.action_key else None
-    needed = set(snapshot.blobs())
+    there = set(snapshot.blobs())
     for candidate in found.candidates() if found is not None else ():
-        if needed.issubset(candidate.blobs()):
+        if all(output.digest in there for output in candidate.outputs if output.emit != "dep-info"):
             return candidate
     return None
 

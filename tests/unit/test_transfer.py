@@ -194,6 +194,23 @@ def test_a_unit_arrives(place: Place, elsewhere: bool) -> None:
     assert place.here.has_blob(found.files[0].digest, found.files[0].size) is not elsewhere
 
 
+def test_a_unit_with_a_blob_of_its_own_belongs_to_its_entry_all_the_same(place: Place) -> None:
+    def with_dep_info(found: Candidate) -> None:
+        del found.outputs[2]
+        found.outputs[0].emit = "dep-info"
+
+    found = place.publish(with_dep_info)
+    snapshot = snapshot_of(place.there)
+    snapshot.action_key = action_key()
+    warnings = place.there.put_bytes(b"a long list of warnings")
+    snapshot.files.append(File(LINK, "deps/thing.warnings", 0o666, digest=warnings, size=23))
+    entry_there = catalogue.entry_of(place.there, snapshot)
+    assert entry_there is not None
+    assert entry_there.cache_key == found.cache_key
+    snapshot.files[0].digest = digest_bytes(b"another library")
+    assert catalogue.entry_of(place.there, snapshot) is None
+
+
 @pytest.mark.parametrize("path", ["../../escaped", "/escaped", "deps/../../escaped", "deps//x"])
 def test_a_unit_that_leaves_the_target_is_refused(place: Place, path: str) -> None:
     found = snapshot_of(place.there, path)
