@@ -53,8 +53,8 @@ pytest: venv file
 soak: venv file  ## the long tests
 	$(RUN) -m pytest -m soak
 
-bench: file  ## measure against no cache and sccache; BENCH_ARGS="--rounds 3 warm"
-	"$(PYTHON)" -B -m bench $(BENCH_ARGS)
+bench: venv file  ## measure against no cache and sccache; BENCH_ARGS="--rounds 3 warm"
+	$(RUN) -m bench $(BENCH_ARGS)
 
 bench-peers:  ## build kache 2 and mbx into build/peers, which `make bench` compares with
 	cargo install --quiet --root build/peers kache --version 2.0.0

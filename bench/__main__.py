@@ -3,7 +3,8 @@
     python -m bench [--rounds N] [--markdown] [ROW ...]
 
 Rows: hit, warm, cold, checkout, fresh, compilers, memory, modules, and of warm targets: real, modes, generated, growth,
-bump, rustc-info, taking, defaults; all of them unless some are named.
+bump, rustc-info, taking, defaults, and of the remote: pull-rate, machines, demand, remote-misses, remote-dead; all of
+them unless some are named.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List
 
-from bench import builds, starts, warming
+from bench import builds, sharing, starts, warming
 from bench.ground import DEBIAN_CRATES, REPOSITORY, BenchError, Ground, say
 from bench.table import Row, as_json, as_markdown, as_text
 
@@ -34,6 +35,11 @@ ROWS: Dict[str, Callable[[Ground, int], List[Row]]] = {
     "rustc-info": warming.rustc_info,
     "taking": warming.cold,
     "defaults": warming.defaults,
+    "pull-rate": sharing.pull_rate,
+    "machines": sharing.machines,
+    "demand": sharing.demand,
+    "remote-misses": sharing.misses,
+    "remote-dead": sharing.dead,
 }
 
 

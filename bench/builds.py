@@ -3,7 +3,7 @@
 import collections
 import re
 from pathlib import Path
-from typing import Any, Callable, Counter, Dict, Iterable, List
+from typing import Any, Callable, Counter, Dict, Iterable, List, Mapping, NamedTuple
 
 from bench.ground import REPOSITORY, SCRATCH, BenchError, Ground, fresh_copy, remove, say
 from bench.table import Row, interleave, ratio_row
@@ -141,28 +141,43 @@ def fresh(ground: Ground, rounds: int) -> List[Row]:
     return [Row("second build in each of two worktrees", text, "0 units run", not ran and count > 0, {"ran": ran})]
 
 
-def compilers(ground: Ground, rounds: int) -> List[Row]:
-    """Count what a warm build starts, under strace. Probes of Cargo and of build scripts carry no ``-C metadata``."""
-    del rounds
-    what, must = "compilers started by the wrapper in a warm build", "0"
-    env = ground.kache_env("compilers")
-    remove(ground.cache_dir("compilers"))
-    ground.build(env, ground.project, "compilers")
-    remove(SCRATCH / "targets" / "compilers")
+class Compiled(NamedTuple):
+    """The compilers that a build started. units: argv of those that compiled a unit; probes: how many others, which
+    build scripts ask."""
+
+    units: List[List[str]]
+    probes: int
+
+
+def compiled(ground: Ground, project: Path, env: Mapping[str, str], target: Path) -> Compiled:
+    """Run `cargo build` under strace. Probes of Cargo and build scripts have no ``-C metadata``. Raises BenchError."""
     log = SCRATCH / "strace.log"
-    traced = {**env, "CARGO_TARGET_DIR": str(SCRATCH / "targets" / "compilers")}
+    traced = {**env, "CARGO_TARGET_DIR": str(target)}
     try:
-        ground.run([*STRACE, "-o", str(log), "cargo", "build", "--quiet", "--offline"], ground.project, traced)
-    except (OSError, BenchError) as error:
-        return [Row(what, f"not measured: {error}", must)]
+        ground.run([*STRACE, "-o", str(log), "cargo", "build", "--quiet", "--offline"], project, traced)
+    except OSError as error:
+        raise BenchError(f"strace: {error.strerror}") from None
     started = programs_started(log.read_text("utf-8", "surrogateescape"))
     found = [argv for argv in started if is_compile(argv)]
     units = [argv for argv in found if any("metadata=" in word for word in argv)]
-    names = collections.Counter(crate_name(argv) for argv in units)
-    text = f"{len(units)}; probes of build scripts apart: {len(found) - len(units)}"
-    if units:
+    return Compiled(units, len(found) - len(units))
+
+
+def compilers(ground: Ground, rounds: int) -> List[Row]:
+    """Count what a warm build starts, under strace."""
+    del rounds
+    env = ground.kache_env("compilers")
+    remove(ground.cache_dir("compilers"))
+    ground.build(env, ground.project, "compilers")
+    target = SCRATCH / "targets" / "compilers"
+    remove(target)
+    found = compiled(ground, ground.project, env, target)
+    names = collections.Counter(crate_name(argv) for argv in found.units)
+    text = f"{len(found.units)}; probes of build scripts apart: {found.probes}"
+    if found.units:
         text += " (" + ", ".join(f"{number} {name}" for name, number in names.most_common(8)) + ")"
-    return [Row(what, text, must, not units, {"units": dict(names), "probes": len(found) - len(units)})]
+    numbers = {"units": dict(names), "probes": found.probes}
+    return [Row("compilers started by the wrapper in a warm build", text, "0", not found.units, numbers)]
 
 
 def crate_name(argv: List[str]) -> str:

@@ -20,7 +20,7 @@ SCRATCH = REPOSITORY / "build" / "bench"
 KACHE = REPOSITORY / "dist" / "kache"
 
 # what would change a build or name another cache
-NOT_OURS = ("KACHE_", "CARGO", "SCCACHE_", "RUST", "MAKE", "MFLAGS", "CC", "CFLAGS", "LDFLAGS")
+NOT_OURS = ("KACHE_", "CARGO", "SCCACHE_", "RUST", "MAKE", "MFLAGS", "CC", "CFLAGS", "LDFLAGS", "AWS_")
 
 # below SCRATCH: target directories of earlier rounds, removed at the end
 ASIDE = "aside"
@@ -172,7 +172,7 @@ class Ground:
         """Stop what was started and remove what is big; the crates and sccache stay for the next time."""
         if self.sccache:
             self.sccache.stop()
-        for name in ("targets", "caches", "another", "trees", "forest", ASIDE):
+        for name in ("targets", "caches", "another", "trees", "forest", "machines", ASIDE):
             remove(SCRATCH / name)
 
     def facts(self) -> Dict[str, Any]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 from bench.ground import KACHE, SCRATCH, BenchError, Ground, remove
 from bench.table import Row, interleave, ratio_row
@@ -39,22 +39,22 @@ sys.exit(status != 0)
 class Compile:
     """One compiler call as Cargo makes it: its arguments, directory and environment."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, project: Optional[Path] = None, crate: str = CRATE) -> None:
         out = SCRATCH / "recorded.json"
         recorder = SCRATCH / "recorder"
-        recorder.write_text(RECORDER.format(python=sys.executable, crate=CRATE, out=str(out)))
+        recorder.write_text(RECORDER.format(python=sys.executable, crate=crate, out=str(out)))
         recorder.chmod(0o755)
         out.unlink(missing_ok=True)
-        ground.build({"RUSTC_WRAPPER": str(recorder)}, ground.project, "hit", "--package", CRATE)
+        ground.build({"RUSTC_WRAPPER": str(recorder)}, project or ground.project, "hit", "--package", crate)
         if not out.exists():
-            raise BenchError(f"Cargo compiled no {CRATE}")
+            raise BenchError(f"Cargo compiled no {crate}")
         seen = json.loads(out.read_text())
         self.argv: List[str] = seen["argv"]
         self.cwd: str = seen["cwd"]
         self.env: Dict[str, str] = {name: value for name, value in seen["env"].items() if name != "RUSTC_WRAPPER"}
         self.out_dir = Path(self.argv[self.argv.index("--out-dir") + 1])
         extra = next(word.partition("=")[2] for word in self.argv if word.startswith("extra-filename="))
-        self.pattern = f"*{CRATE}{extra}.*"
+        self.pattern = f"*{crate}{extra}.*"
 
     def remove_outputs(self) -> None:
         for path in self.out_dir.glob(self.pattern):

@@ -56,14 +56,23 @@ class Site:
 
     def called(self, since: int) -> List[str]:
         """The crates that Cargo called the wrapper for, after so many events."""
-        return [str(event.get("crate_name")) for event in self.events()[since:] if event.get("result") != "warmed"]
+        return wrapper_calls(self.events()[since:])
 
     def not_fresh(self, *words: str, project: "Path | None" = None) -> Set[str]:
         """The packages that are not Fresh in a new target directory."""
         put_aside(self.target())
         own = {**self.env, "CARGO_TARGET_DIR": str(self.target())}
-        text = self.ground.run(["cargo", *words, "-v", "--offline"], project or self.project, own).stderr
-        return set(re.findall(r"^ *(?:Dirty|Compiling|Checking) (\S+)", text, re.M))
+        return not_fresh(self.ground.run(["cargo", *words, "-v", "--offline"], project or self.project, own).stderr)
+
+
+def wrapper_calls(events: List[Event]) -> List[str]:
+    """The crates that Cargo called the wrapper for."""
+    return [str(event.get("crate_name")) for event in events if event.get("result") != "warmed"]
+
+
+def not_fresh(told: str) -> Set[str]:
+    """The packages that were not Fresh, of what Cargo says with ``-v``."""
+    return set(re.findall(r"^ *(?:Dirty|Compiling|Checking) (\S+)", told, re.M))
 
 
 def real(ground: Ground, rounds: int) -> List[Row]:

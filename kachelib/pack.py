@@ -55,7 +55,7 @@ MOST_METADATA = 16 << 20
 MOST_SIGNATURES = 64 << 10
 MOST_BLOBS = 20_000
 
-# Of a tar header: mode, user and group; time; then, behind the checksum, that it is a file, no link, the magic, no more.
+# Of a tar header: mode, user and group; time; and behind the checksum: a file, no link, the magic, and no more.
 _MODE_AND_OWNER = b"0000644\0" + b"0000000\0" * 2
 _TIME = b"0" * 11 + b"\0"
 _REST_OF_HEADER = b"0" + bytes(100) + b"ustar  \0" + bytes(247)

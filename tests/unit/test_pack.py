@@ -80,7 +80,8 @@ def test_the_same_bytes_every_time(tmp_path: Path, level: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "digest"), [(20_000, "b2da8b2b5f482562"), ((1 << 33) - 1, "40d2903c7ec9bf62"), (1 << 33, "a39996da9ae9a962")]
+    ("size", "digest"),
+    [(20_000, "b2da8b2b5f482562"), ((1 << 33) - 1, "40d2903c7ec9bf62"), (1 << 33, "a39996da9ae9a962")],
 )
 def test_a_header_is_the_same_under_every_python(size: int, digest: str) -> None:
     """tarfile before 3.9.11 and 3.10.3 wrote device numbers for files, too (CPython issue 90021)."""
