@@ -100,7 +100,7 @@ TROUBLES: Dict[str, Callable[[SeaweedFS], Trouble]] = {
         {"remote": ("problem", "KACHE_S3_ACCESS_KEY is set without KACHE_S3_SECRET_KEY")},
         (1, "KACHE_S3_ACCESS_KEY is set without KACHE_S3_SECRET_KEY: set both, or neither"),
     ),
-    "no such bucket": lambda server: fails("there is no such bucket", KACHE_S3_BUCKET="no-such-bucket"),
+    "no such bucket": lambda server: fails("there is no such bucket\n", KACHE_S3_BUCKET="no-such-bucket"),
     "no such host": lambda server: fails("its name is not found", KACHE_S3_ENDPOINT="http://s3.nowhere.invalid"),
     "TLS where there is none": lambda server: fails(
         "it does not speak TLS as it should", KACHE_S3_ENDPOINT=server.endpoint.replace("http:", "https:")
@@ -163,7 +163,7 @@ def doctor_says(place: Machine, wanted: "Dict[str, tuple[str, str]]") -> None:
 
 def said(words: str, text: str) -> bool:
     # where there is no name server at all, a name is not unknown but cannot be asked for
-    return words in text or (words == "its name is not found" and "there is no such host" in text)
+    return words in text.rstrip("\n") + "\n" or (words == "its name is not found" and "there is no such host" in text)
 
 
 def leaks(place: Machine, secret: List[str], runs: List[Run]) -> Set[str]:
@@ -186,6 +186,13 @@ def test_trouble_is_said_and_builds_go_on(place: Machine, seaweed: SeaweedFS, pr
 def listing(server: SeaweedFS, prefix: str) -> "List[Dict[str, str]]":
     found = server.client().list_objects_v2(Bucket=server.bucket, Prefix=prefix)
     return list(found.get("Contents", ()))
+
+
+def test_an_endpoint_that_is_no_s3_server_is_suspected(place: Machine, proxy: Proxy) -> None:
+    proxy.rule(action=s3_error(404, "NotFound"))
+    place.env["KACHE_S3_ENDPOINT"] = proxy.endpoint
+    words = "there is no such bucket, or the endpoint is no S3 server (NotFound)"
+    doctor_says(place, {"remote": ("ok", ""), "remote list": ("problem", words)})
 
 
 def test_a_closed_port_is_said(place: Machine, seaweed: SeaweedFS) -> None:
