@@ -6,6 +6,7 @@ proxy, for this server issues none.
 
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,12 @@ def place(world: World, kache: Kache, seaweed: SeaweedFS, prefix: str) -> Machin
     return machine(world, kache, "a", good_keys(seaweed, prefix), RUSTC_WRAPPER=str(kache.path))
 
 
+@pytest.fixture(autouse=True)
+def uploader_off(world: World) -> None:
+    """A build asks the remote where a test says so."""
+    world.env["KACHE_UPLOADER"] = "off"
+
+
 def secrets(server: SeaweedFS) -> List[str]:
     return [server.access_key, server.secret_key, server.read_only_secret_key, WRONG_SECRET, TOKEN]
 
@@ -138,8 +145,16 @@ def judge(place: Machine, server: SeaweedFS, trouble: Trouble) -> None:
 
 
 def build_goes_on(place: Machine) -> Run:
-    """A cold build in that trouble is a build."""
-    run = place.cargo("build", env={"KACHE_LOG": "trace", "KACHE_LOG_FILE": "trace"}).ok()
+    """A cold build in that trouble is a build, whether it asks the remote or not."""
+    env = {"KACHE_LOG": "trace", "KACHE_LOG_FILE": "trace"}
+    asking = {**env, "KACHE_UPLOADER": "auto", "KACHE_REMOTE_READONLY": "1"}
+    run = place.cargo("build", env=asking).ok()
+    assert place.program() == SAYS
+    place.run("daemon", "stop", env=asking).ok()
+    assert (place.cache_dir / "daemon.log").exists()
+    place.remove_target()
+    shutil.rmtree(place.cache_dir / "entries", ignore_errors=True)
+    place.cargo("build", env=env).ok()
     assert place.program() == SAYS
     return run
 
