@@ -19,7 +19,8 @@ object say what it is. Grammar (version 1; numbers are ASCII decimal, digests 64
     payload of a catalogue   see catalogue.py
 
 A signature is one of Ed25519 over what ``signed_text`` returns; the metadata names every blob by its digest, so it
-speaks for all.
+speaks for all. The first frame ends with zstd's own checksum of its content: no digest speaks for a catalogue that
+nobody signed, and a bit that flips on the way shall not be merged into everybody's.
 
 What is read is hostile until proven. No tar header is believed: the reader makes the one that must stand there, from
 the metadata, and compares. So no path, link, device or second member of a name can come in. Sizes are bounded before
@@ -119,7 +120,7 @@ def write(
     zstd's, 1 to 22. Raises OSError; PackError where a blob is damaged."""
     lines = "".join(line + "\n" for line in signatures).encode()
     head = _member(HEAD_NAME, metadata) + _member(SIGNATURES_NAME, lines)
-    out.write(_compressor(level).compress(head))
+    out.write(_compressor(level, checksum=True).compress(head))
     with _compressor(level).stream_writer(out, closefd=False) as body:
         for blob, path in blobs:
             body.write(_header("blobs/" + blob.digest, blob.size))
@@ -299,9 +300,10 @@ def _copy(path: str, blob: Blob, out: BinaryIO) -> None:
         raise PackError("a blob in the store is damaged: %s" % blob.digest)
 
 
-def _compressor(level: int) -> zstandard.ZstdCompressor:
+def _compressor(level: int, checksum: bool = False) -> zstandard.ZstdCompressor:
     found = zstandard.ZstdCompressionParameters.from_level(level)
-    found = zstandard.ZstdCompressionParameters.from_level(level, window_log=min(found.window_log, WINDOW_LOG))
+    window_log = min(found.window_log, WINDOW_LOG)
+    found = zstandard.ZstdCompressionParameters.from_level(level, window_log=window_log, write_checksum=checksum)
     return zstandard.ZstdCompressor(compression_params=found)
 
 

@@ -99,6 +99,44 @@ def test_what_is_there_is_not_put_again(place: Place) -> None:
     place.pull(found)
 
 
+def pushed(place: Place, what: transfer.Outgoing) -> bytes:
+    """Push an object; what lies in the remote then."""
+    place.theirs.push(what)
+    return (Path(place.remote.root) / what.key).read_bytes()
+
+
+def other_inputs(found: Candidate) -> None:
+    found.inputs.append(Input(FILE, "<workspace>/src/other.rs", digest_bytes(b"other")))
+
+
+@pytest.mark.parametrize("kind", ["entry", "unit"])
+@pytest.mark.parametrize("stray", ["of its kind", "of the other kind"])
+def test_a_sound_object_under_a_key_that_is_not_its_own_gives_way(place: Place, kind: str, stray: str) -> None:
+    """Misfiled, it was believed by those who push and refused by all who pull: nobody ever had the right one."""
+
+    def entry_of(found: Candidate) -> transfer.Outgoing:
+        whole = entry.empty().with_candidate(found, FIELDS)
+        return transfer.outgoing_entry(place.there, action_key(), whole, found)
+
+    def unit_of(path: str) -> transfer.Outgoing:
+        snapshot = snapshot_of(place.there, path)
+        return transfer.outgoing_unit(place.there, units.write_unit(place.there, snapshot), snapshot, set())
+
+    of_entries = [entry_of(candidate_of(place.there)), entry_of(candidate_of(place.there, other_inputs))]
+    of_units = [unit_of("deps/libthing.rlib"), unit_of("deps/libother.rlib")]
+    mine, others = (of_entries, of_units) if kind == "entry" else (of_units, of_entries)
+    what, misfiled = mine[0], (mine if stray == "of its kind" else others)[1]
+    data, wrong = pushed(place, what), pushed(place, misfiled)
+    path = Path(place.remote.root) / what.key
+    path.write_bytes(wrong)
+    with pytest.raises(PackError):
+        place.mine.pull(what.key, what.wanted)
+    assert place.theirs.push(what) == len(data)
+    assert path.read_bytes() == data
+    assert place.theirs.push(what) == 0
+    transfer.publish(place.here, [place.mine.pull(what.key, what.wanted)])
+
+
 def wrong_key(found: Candidate) -> None:
     found.cache_key = "ab" * 32
 
@@ -255,6 +293,22 @@ def test_a_damaged_catalogue_gives_way(place: Place) -> None:
     found, _ = catalogue.fetch(place.mine, LOCK, SELECTION)
     assert found is not None
     assert len(found.rows) == 1
+
+
+def test_a_bit_that_flips_anywhere_in_a_catalogue_is_seen(place: Place) -> None:
+    """Where nobody signs, no digest speaks for it; what was believed once was merged into everybody's."""
+    catalogue.publish(place.mine, catalogue_with(1), LOCK, SELECTION)
+    data, _ = place.remote.get_tagged(transfer.catalogue_key(LOCK, SELECTION))
+    good = catalogue.read(place.mine, data, LOCK, SELECTION).encode()
+    refused = 0
+    for at in range(len(data) * 8):
+        flipped = bytearray(data)
+        flipped[at // 8] ^= 1 << at % 8
+        try:
+            assert catalogue.read(place.mine, bytes(flipped), LOCK, SELECTION).encode() == good
+        except PackError:
+            refused += 1
+    assert refused > len(data) * 7
 
 
 PAYLOADS: Dict[str, bytes] = {
