@@ -105,9 +105,9 @@ def _push(mover: Transfer, job: Job) -> int:
 
 
 def _note(job: Job, error: Exception, tally: Tally) -> None:
+    tally.failed[job.key] = str(error)
     if isinstance(error, (Unreachable, Denied)):
         raise error
-    tally.failed[job.key] = str(error)
 
 
 def _all_of(jobs: Sequence[Job], work: Callable[[Job], object], threads: int) -> Iterator[Tuple[Job, Any]]:

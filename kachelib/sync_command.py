@@ -138,6 +138,10 @@ def run(argv: List[str]) -> int:
     try:
         plan = _Plan(exchange, options, both or options.pull, both or options.push)
         plan.work()
+    except RemoteError:
+        if exchange.tally.pulled or exchange.tally.pushed:
+            _tell(exchange, plan, options)
+        raise
     finally:
         exchange.close()
     _tell(exchange, plan, options)
