@@ -21,6 +21,8 @@ PIECE = 65536
 
 T = TypeVar("T")
 
+# S3's own words; boto3 goes by them as much as by the status
+CODES = {412: "PreconditionFailed", 503: "SlowDown"}
 ERROR = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>%s</Code><Message>%s</Message></Error>'
 
 
@@ -39,8 +41,8 @@ def delay(seconds: float) -> Action:
 
 
 def status(code: int = 503) -> Action:
-    """Answer so, with S3's SlowDown as the body, once the request was read; the server does not see it."""
-    return Action("status", code, ERROR % ("SlowDown", "Please reduce your request rate."))
+    """Answer so, one of CODES, with S3's word for it, once the request was read; the server does not see it."""
+    return s3_error(code, CODES[code])
 
 
 def s3_error(code: int, name: str) -> Action:
