@@ -42,7 +42,6 @@ class Kills:
         self.rng = random.Random(seed)
         self.acknowledged: Set[str] = set()
         self.killed: Dict[str, int] = {}
-        # of ``b``, what it said it has
         self.rounds = 0
 
     def close(self) -> None:
@@ -65,18 +64,18 @@ class Kills:
         """Run a sync, and kill it or the server at a random request of those that it makes."""
         self.proxy.clear()
         process = self.start(store, *words)
-        moment = self.rng.randrange(1, OBJECTS + 5)
+        moment = self.rng.randrange(1, OBJECTS + 1)
         wait_for(lambda: len(self.proxy.requests) >= moment or process.poll() is not None)
         time.sleep(self.rng.uniform(0, 0.01))
         victim = self.rng.choice(("sync", "sync", "server"))
+        # one that has ended has no process group any more
         if process.poll() is None:
             self.killed[victim] = self.killed.get(victim, 0) + 1
-        if victim == "sync":
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
+            if victim == "sync":
+                os.killpg(process.pid, signal.SIGKILL)
+        if victim == "server":
             self.server.kill()
         _, told = process.communicate(timeout=PATIENCE)
-        # before the client could know of them
         self.note()
         assert b"Traceback" not in told, told
         if victim == "server":
