@@ -153,11 +153,17 @@ class Courier:
     # What compiles ask
 
     def known(self, action_key: str) -> List[bytes]:
-        """The records of candidates that are named in a catalogue; the first of a workspace waits until that came."""
+        """The records of candidates that are named in a catalogue. Who asks first in a workspace waits until that came;
+        where it does not come in time, nobody waits for it again."""
         with self._lock:
-            learning = list(self._learning)
-        if learning:
-            concurrent.futures.wait(learning, LEARNING)
+            learning = set() if self._remote.reading.is_open() else set(self._learning)
+        before = self._remote.received
+        late = concurrent.futures.wait(learning, LEARNING).not_done
+        if late:
+            with self._lock:
+                self._learning -= late
+            if self._remote.received == before:
+                self._remote.no_answer()
         return [row.candidate for row in self._index.known(action_key)]
 
     def search(self, crate_name: str, action_key: str) -> List[bytes]:
