@@ -1,9 +1,9 @@
 """The workspace of family.py with more of what Cargo does not see, and what it prints, for tests of warm targets.
 
 Besides the packages of the family: ``mid`` (a library above others; its macros read variables and a file above the
-package), ``cee`` (a script that compiles C), ``und`` (a script that declares nothing), ``top`` (includes a file above
-its package), ``regi`` (of a registry), ``vend`` (vendored, or patched by a path). ``gen`` declares a variable, and reads
-what it does not declare: the commit and RUSTC_BOOTSTRAP.
+package), ``cee`` (whose script compiles C), ``und`` (whose script declares nothing), ``top`` (includes a file above
+its package), ``regi`` (of a registry), ``vend`` (vendored, or patched by a path). ``gen`` declares a variable, and
+reads what it does not declare: the commit and RUSTC_BOOTSTRAP.
 """
 
 import shutil
