@@ -8,10 +8,10 @@ from typing import Callable, Iterator, List, NamedTuple
 
 import pytest
 
-from kachelib import catalogue, pack, s3, sync, sync_command, transfer, units
+from kachelib import catalogue, pack, remote, sync, sync_command, transfer, units
 from kachelib.catalogue import Catalogue
 from kachelib.pack import PackError
-from kachelib.remote import Interrupted, Missing, RemoteError
+from kachelib.remote import Interrupted, Limits, Missing, RemoteError
 from kachelib.transfer import Refused, Transfer
 from kachelib.units import Plan
 from tests.remote.site import Site, Told, check, files_of, keys_of
@@ -360,8 +360,8 @@ def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     """``run("pull", patience=2)``: kache sync into ``b``, or out of ``a``, by the proxy; patience: seconds without a
     byte after which a reply is given up, which no setting says."""
 
-    def sync_once(way: str, patience: float = s3.READ_SECONDS) -> Told:
-        monkeypatch.setattr(s3, "READ_SECONDS", patience)
+    def sync_once(way: str, patience: float = Limits().read) -> Told:
+        monkeypatch.setattr(remote, "Limits", lambda: Limits(read=patience))
         store, words = (site.b, ("--pull", "--all")) if way == "pull" else (site.a, ("--push",))
         return site.sync(store, *words, monkeypatch=monkeypatch, capsys=capsys)
 
