@@ -8,8 +8,10 @@ Several requests on one connection, each answered before the next. An argument h
     request = verb { NUL argument } LF
     answer  = word { NUL argument } LF { bytes }
 
-    "ask" remote build file action_key { directory }       ->  "rows" { length } LF { record }   what is known
-    "search" crate_name action_key                         ->  the same, after a look into the remote
+    "ask" remote build file crate_name action_key { directory }
+                                                           ->  "rows" { length } LF { record }   what is known
+                                                           |   "none"    nothing, nor would a look find anything
+    "search" crate_name action_key                         ->  "rows" as above, after a look into the remote
     "fetch" crate_name cache_key                           ->  "there" | "none"
     "work" remote build file { directory }                 ->  "ok"      something lies in the queue, or a build begins
     "status"                                               ->  "status" { name "=" value }
@@ -107,12 +109,19 @@ class Line:
             raise NoAnswer("it takes too long")
         self._socket.settimeout(left)
 
-    def ask(self, *words: str) -> "List[str]":
-        """Send a request; returns the words of the answer."""
+    def say(self, *words: str) -> None:
+        """Send a request."""
         line = "\0".join(words).replace("\n", " ") + "\n"
         try:
             self._allow()
             self._socket.sendall(line.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            raise NoAnswer(error.strerror or str(error)) from None
+
+    def ask(self, *words: str) -> "List[str]":
+        """Send a request; returns the words of the answer."""
+        self.say(*words)
+        try:
             while b"\n" not in self._data:
                 self._receive()
         except OSError as error:
@@ -220,18 +229,21 @@ def candidates(
     """The candidates that the remote has of an action, those first that are named without a look there. Raises
     NoAnswer."""
     seen = set()
-    for words in (
-        ("ask", *who, action_key, *directories),
-        ("search", crate_name, action_key),
-    ):
+    searched = False
+    words = line.ask("ask", *who, crate_name, action_key, *directories)
+    while words[0] != "none":
         found: "List[Candidate]" = []
-        for data in _records(line, line.ask(*words)):
+        for data in _records(line, words):
             entry = entry_format.decode(data, action_key)
             found.extend(entry.candidates() if entry is not None else ())
         for candidate in found:
             if candidate.cache_key not in seen:
                 seen.add(candidate.cache_key)
                 yield candidate
+        if searched:
+            return
+        searched = True
+        words = line.ask("search", crate_name, action_key)
 
 
 def _records(line: Line, words: "List[str]") -> "List[bytes]":
@@ -255,7 +267,7 @@ def tell(settings: "Settings", directories: "Sequence[str]") -> None:
             start(settings)
         return
     try:
-        line.ask("work", *identity(settings), *directories)
+        line.say("work", *identity(settings), *directories)
     except NoAnswer:
         pass
     finally:

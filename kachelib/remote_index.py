@@ -54,6 +54,10 @@ class RemoteIndex:
             self._look_into(crate_name)
         return self.known(action_key)
 
+    def lacks(self, crate_name: str) -> bool:
+        """Whether it is known that the remote has no such crate. Asks nobody."""
+        return time.monotonic() - self._crates_at <= FRESH and crate_name not in self._crates
+
     def known(self, action_key: str) -> List[Row]:
         """What is known already that the remote has of an action, the newest first. Asks nobody."""
         with self._lock:

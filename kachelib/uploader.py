@@ -159,9 +159,10 @@ class Uploader:
                 self._voice.info("makes room: " + why)
                 self._leaving.set()
                 return b"bye\n"
-            self._courier.look(arguments[4:] if verb == "ask" else arguments[3:])
+            self._courier.look(arguments[5:] if verb == "ask" else arguments[3:])
         if verb == "ask":
-            return _rows(self._courier.known(arguments[3]))
+            found = self._courier.known(arguments[4])
+            return _rows(found) if found or self._courier.may_find(arguments[3]) else b"none\n"
         if verb == "search":
             return _rows(self._courier.search(arguments[0], arguments[1]))
         if verb == "fetch":
