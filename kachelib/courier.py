@@ -112,7 +112,7 @@ class Courier:
         return busy or (bool(self._waiting()) and not self._remote.writing.is_open())
 
     def _waiting(self) -> List[Due]:
-        return [] if self._settings.remote_readonly else push_queue.waiting(self._store.root)
+        return [] if self._settings.remote_readonly else push_queue.waiting(self._settings)
 
     def facts(self) -> Dict[str, object]:
         """What ``kache daemon status`` shows."""
@@ -165,6 +165,10 @@ class Courier:
             if self._remote.received == before:
                 self._remote.no_answer()
         return [row.candidate for row in self._index.known(action_key)]
+
+    def may_find(self, crate_name: str) -> bool:
+        """Whether a search for actions of that crate makes sense."""
+        return not self._remote.reading.is_open() and not self._index.lacks(crate_name)
 
     def search(self, crate_name: str, action_key: str) -> List[bytes]:
         """The records of all candidates; none where the remote is in trouble or does not answer in time."""

@@ -8,7 +8,7 @@ import os
 import time
 from typing import Callable, Dict, List, Optional
 
-from kachelib import console, demand, log, push_queue, service
+from kachelib import console, demand, log, push_queue, service, taker
 from kachelib.config import Settings
 from kachelib.demand import Line, NoAnswer
 from kachelib.outcome import KacheError, UsageError
@@ -17,6 +17,9 @@ from kachelib.outcome import KacheError, UsageError
 ANSWER = 5.0
 COMING_UP = 10.0
 LEAVING = 20.0
+# what a status has to say
+REQUIRED = frozenset(("pid", "remote", "pushed", "pushed_bytes", "pulled", "pulled_bytes"))
+
 # without --timeout, drain waits as long as something moves within this
 STANDSTILL = 60.0
 
@@ -69,7 +72,7 @@ def run(argv: List[str]) -> int:
 
 
 def facts(cache_dir: str) -> Optional[Dict[str, str]]:
-    """What the uploader says of itself; None where none answers."""
+    """What the uploader says of itself; None where none answers. Raises KacheError where something else does."""
     try:
         line = Line(cache_dir, time.monotonic() + ANSWER)
         try:
@@ -78,12 +81,15 @@ def facts(cache_dir: str) -> Optional[Dict[str, str]]:
             line.close()
     except NoAnswer:
         return None
-    return dict(word.partition("=")[::2] for word in words[1:])
+    found = dict(word.partition("=")[::2] for word in words[1:])
+    if words[0] != "status" or not REQUIRED.issubset(found) or not found["pid"].isdigit():
+        raise KacheError(f"{cache_dir}{demand.SOCKET}: what answers there is no uploader of this kache; end it")
+    return found
 
 
 def _status(settings: Settings, options: argparse.Namespace) -> int:
     found = facts(settings.cache_dir)
-    waiting = push_queue.count(settings.cache_dir)
+    waiting = push_queue.count(settings)
     if options.json:
         numbers = {name: int(value) if value.isdigit() else value for name, value in (found or {}).items()}
         console.print_json({**numbers, "running": found is not None, "waiting": waiting, "service": service.state()})
@@ -94,7 +100,7 @@ def _status(settings: Settings, options: argparse.Namespace) -> int:
         print(f"  remote    {found['remote']}")
         print(f"  pushed    {_moved(found, 'pushed')}; {console.plural(waiting, 'object')} to be pushed")
         print(f"  pulled    {_moved(found, 'pulled')}")
-        if found.get("refused", "0") != "0":
+        if found.get("refused", "0").strip("0").isdigit():
             print(f"  refused   {console.plural(int(found['refused']), 'object')}: see 'kache daemon log'")
         if found.get("trouble"):
             print(f"  trouble   {found['trouble']}")
@@ -102,7 +108,8 @@ def _status(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _moved(found: Dict[str, str], what: str) -> str:
-    return f"{console.plural(int(found[what]), 'object')} ({console.size(int(found[what + '_bytes']))})"
+    count, size = (int(text) if text.isdigit() else 0 for text in (found[what], found[what + "_bytes"]))
+    return f"{console.plural(count, 'object')} ({console.size(size)})"
 
 
 def _run(settings: Settings, _: argparse.Namespace) -> int:
@@ -191,9 +198,9 @@ def _drain(settings: Settings, options: argparse.Namespace) -> int:
         why = "the remote is only read here" if settings.remote_readonly else "builds here push nothing to a remote"
         print(f"nothing to wait for: {why}")
         return 0
-    began = time.monotonic()
-    before = waiting = push_queue.count(settings.cache_dir)
-    moved = began
+    began = moved = time.monotonic()
+    demand.forget_failures(settings.cache_dir)
+    before = waiting = _left(settings)
     while waiting:
         now = time.monotonic()
         patience = options.timeout if options.timeout is not None else STANDSTILL
@@ -201,12 +208,18 @@ def _drain(settings: Settings, options: argparse.Namespace) -> int:
             raise NotDrained(_why_not(settings, waiting))
         demand.tell(settings, ())
         time.sleep(0.05)
-        left = push_queue.count(settings.cache_dir)
+        left = _left(settings)
         moved = time.monotonic() if left != waiting else moved
+        before = max(before, left)
         waiting = left
     seconds = console.duration(time.monotonic() - began)
     print(f"all is pushed: {console.plural(before, 'object')} in {seconds}" if before else "nothing was left to push")
     return 0
+
+
+def _left(settings: Settings) -> int:
+    """How much is to be pushed, with what a helper is still taking of a build that has ended."""
+    return push_queue.count(settings) + taker.working(settings.cache_dir)
 
 
 def _why_not(settings: Settings, waiting: int) -> str:

@@ -205,13 +205,13 @@ def bring(
 
 def leave_plan(settings: "Settings", selection: str, lock: str, directory: str) -> None:
     """Leave a plan to be published with all it names. Raises OSError."""
-    push_queue.add(settings.cache_dir, push_queue.PLAN, selection, lock)
+    push_queue.add(settings, push_queue.PLAN, selection, lock)
     tell(settings, (directory,))
 
 
 def leave(settings: "Settings", action_key: str, cache_key: str) -> None:
     """Leave an entry of the store to be pushed. Raises OSError."""
-    push_queue.add(settings.cache_dir, push_queue.ENTRY, action_key, cache_key)
+    push_queue.add(settings, push_queue.ENTRY, action_key, cache_key)
     tell(settings, ())
 
 
@@ -221,6 +221,11 @@ def identity(settings: "Settings") -> "Tuple[str, str, str]":
     environ = config.environment()
     parts += ["%s=%s" % (name, environ[name]) for name in sorted(environ) if name.startswith(OUTSIDE)]
     return digest_bytes("\0".join(parts).encode("utf-8", "surrogateescape")), bundle.build(), bundle.location()
+
+
+def forget_failures(cache_dir: str) -> None:
+    """Somebody wants an uploader by all means: one that did not come up is tried again."""
+    remove(cache_dir + NO_USE)
 
 
 def candidates(

@@ -3,17 +3,22 @@
 Owns $KACHE_CACHE_DIR/queue. A file is there from the moment something is stored until the remote has it, so nothing is
 lost with a process or a machine. Imports nothing heavy: a compile adds to it.
 
-    entry-{action_key}-{cache_key}    an entry
-    plan-{selection}-{lock}           a plan with the units it names
+    entry-{action_key}-{cache_key}-{remote}    an entry
+    plan-{selection}-{lock}-{remote}           a plan with the units it names
+
+remote says for which: what a project with a remote of its own made goes to no other.
 """
 
 import posix
 
+from kachelib.key import digest_bytes
 from kachelib.store import make_directories, names_in, remove
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List
+
+    from kachelib.settings import Settings
 
 DIRECTORY = "/queue"
 ENTRY = "entry"
@@ -21,21 +26,33 @@ PLAN = "plan"
 
 
 class Due:
-    """Something to be pushed. kind: ENTRY or PLAN; first, second: action and cache key, or selection and lock."""
+    """Something to be pushed. kind: ENTRY or PLAN; first, second: action and cache key, or selection and lock; remote:
+    what ``remote_id`` says of where to."""
 
-    __slots__ = ("first", "kind", "name", "second")
+    __slots__ = ("first", "kind", "name", "remote", "second")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.kind, _, rest = name.partition("-")
-        self.first, _, self.second = rest.partition("-")
+        self.kind, self.first, self.second, self.remote = [*name.split("-"), "", "", ""][:4]
 
 
-def add(cache_dir: str, kind: str, first: str, second: str) -> None:
+def remote_id(settings: "Settings") -> str:
+    """A short name of the place that the settings name, whoever may write there."""
+    place = (
+        settings.remote_type,
+        settings.remote_path,
+        settings.remote_endpoint,
+        settings.remote_bucket,
+        settings.remote_prefix.strip("/"),
+    )
+    return digest_bytes("\0".join(place).encode("utf-8", "surrogateescape"))[:16]
+
+
+def add(settings: "Settings", kind: str, first: str, second: str) -> None:
     """Note that something is to be pushed; that lasts, whatever happens to this machine. Raises OSError."""
-    directory = cache_dir + DIRECTORY
+    directory = settings.cache_dir + DIRECTORY
     make_directories(directory)
-    name = "%s/%s-%s-%s" % (directory, kind, first, second)
+    name = "%s/%s-%s-%s-%s" % (directory, kind, first, second, remote_id(settings))
     posix.close(posix.open(name, posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o644))
     fd = posix.open(directory, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
@@ -44,15 +61,17 @@ def add(cache_dir: str, kind: str, first: str, second: str) -> None:
         posix.close(fd)
 
 
-def waiting(cache_dir: str) -> "List[Due]":
-    """All that is to be pushed, entries first: a plan names them."""
-    found = [Due(name) for name in names_in(cache_dir + DIRECTORY)]
-    return sorted((due for due in found if due.second and due.kind in (ENTRY, PLAN)), key=lambda due: due.name)
+def waiting(settings: "Settings") -> "List[Due]":
+    """All that is to be pushed to the remote of these settings, entries first: a plan names them."""
+    found = [Due(name) for name in names_in(settings.cache_dir + DIRECTORY)]
+    remote = remote_id(settings)
+    ours = [due for due in found if due.remote == remote and due.kind in (ENTRY, PLAN)]
+    return sorted(ours, key=lambda due: due.name)
 
 
-def count(cache_dir: str) -> int:
+def count(settings: "Settings") -> int:
     """How much is to be pushed."""
-    return len(waiting(cache_dir))
+    return len(waiting(settings))
 
 
 def done(cache_dir: str, due: Due) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import List
 
-from kachelib import bundle, console
+from kachelib import bundle
 from kachelib.outcome import KacheError
 
 UNIT = "kache.service"
@@ -37,9 +37,17 @@ WantedBy=default.target
 def path() -> str:
     """Where the service's description lies on this system."""
     if sys.platform == "darwin":
-        return f"{console.home()}/Library/LaunchAgents/{LABEL}.plist"
-    base = os.environ.get("XDG_CONFIG_HOME") or console.home() + "/.config"
+        return f"{_home()}/Library/LaunchAgents/{LABEL}.plist"
+    base = os.environ.get("XDG_CONFIG_HOME") or _home() + "/.config"
     return f"{base}/systemd/user/{UNIT}"
+
+
+def _home() -> str:
+    """The user's own directory; what the password file says is not asked. Raises KacheError."""
+    found = os.environ.get("HOME", "")
+    if not found.startswith("/"):
+        raise KacheError("HOME is not set: where the service's description belongs is not known")
+    return found
 
 
 def state() -> str:

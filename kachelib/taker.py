@@ -8,7 +8,7 @@ import sys
 import time
 
 from kachelib.roots import exists
-from kachelib.store import make_directories, read_file, remove, write_file
+from kachelib.store import make_directories, names_in, read_file, remove, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 # seconds. A build that takes longer than this is taken by the next one.
 LONGEST_BUILD = 6 * 3600.0
 LONGEST_WORK = 60.0
+COMING_UP = 2.0
 
 PAUSE = 0.02
+
+# Names of files that say which Cargo has a helper: its process and when that began.
+HELPER = "helper-"
 
 MODULES = (
     "take", "index", "conditions", "extra_inputs", "probe", "log", "cargo_config", "config_file", "background",
@@ -67,7 +71,7 @@ def maybe_start(command: "List[str]", environ: "Dict[str, str]", settings: "Sett
     if sys.platform != "linux" or not settings.take_units or not settings.cache_dir:
         return
     cargo = posix.getppid()
-    mark = "%s/helper-%d-%s" % (store.memo_dir(), cargo, (_start_time(cargo) or b"").decode())
+    mark = "%s/%s%d-%s" % (store.memo_dir(), HELPER, cargo, (_start_time(cargo) or b"").decode())
     if exists(mark):
         return
     from kachelib import background
@@ -91,13 +95,16 @@ def _claim_name(call: "CargoCall") -> str:
 
 def _take_after(cargo: int, mark: str, here: "Here") -> None:
     """Wait for the process ``cargo`` to end, then take what it left; one helper at a time for a profile's directory."""
+    import fcntl
+
     from kachelib import log, take
 
     name = _claim_name(here.call)
     claim = None
     try:
+        # for those who ask whether somebody works; let go when this process ends, however it does
+        fcntl.flock(posix.open(mark, posix.O_RDWR | posix.O_CLOEXEC), fcntl.LOCK_EX)
         ended = wait_for(cargo, LONGEST_BUILD)
-        remove(mark)
         claim = here.store.claim(name, 0)
         if not ended or claim is None:
             return
@@ -115,6 +122,33 @@ def _take_after(cargo: int, mark: str, here: "Here") -> None:
     finally:
         if claim is not None:
             here.store.release(name, claim)
+        remove(mark)
+
+
+def working(cache_dir: str) -> int:
+    """How many helpers work whose Cargo has ended."""
+    import fcntl
+
+    count = 0
+    for name in names_in(cache_dir + "/memo"):
+        if not name.startswith(HELPER):
+            continue
+        pid, _, started = name[len(HELPER) :].partition("-")
+        if pid.isdigit() and _start_time(int(pid)) == started.encode():
+            continue
+        try:
+            fd = posix.open(cache_dir + "/memo/" + name, posix.O_RDWR | posix.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # one that is only coming up
+            count += time.time() - posix.fstat(fd).st_mtime < COMING_UP
+        except OSError:
+            count += 1
+        finally:
+            posix.close(fd)
+    return count
 
 
 def _leave_plan(here: "Here") -> None:

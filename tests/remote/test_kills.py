@@ -116,7 +116,7 @@ class Kills:
         }
 
     def all_acknowledged_are_there(self) -> None:
-        """Pulled into an empty store, straight from the server. A server may keep the half of an object whose sender was
+        """Pulled into an empty store, straight from the server. A server may keep half an object whose sender was
         killed: nobody was told that it is there, and it is refused here and replaced by the next push."""
         empty = Store(str(self.world.root / f"empty-{self.rounds}"))
         Path(empty.root).mkdir()

@@ -22,7 +22,7 @@ PIECE = 65536
 T = TypeVar("T")
 
 # S3's own words; boto3 goes by them as much as by the status
-CODES = {412: "PreconditionFailed", 503: "SlowDown"}
+CODES = {403: "AccessDenied", 412: "PreconditionFailed", 503: "SlowDown"}
 ERROR = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>%s</Code><Message>%s</Message></Error>'
 
 
