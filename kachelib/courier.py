@@ -53,6 +53,7 @@ class Courier:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._awake = threading.Event()
+        self._ready = threading.Event()
         self._pulls: Dict[str, "Future[bool]"] = {}
         self._came: Set[str] = set()
         self._ahead: Dict[str, sync.Job] = {}
@@ -74,7 +75,8 @@ class Courier:
 
     def start(self) -> None:
         """Begin to work."""
-        works: List[Callable[[], None]] = [self._publish_all, self._push_all, *[self._fetch_ahead] * PREFETCHERS]
+        works: List[Callable[[], None]] = [self._prepare, self._publish_all, self._push_all]
+        works += [self._fetch_ahead] * PREFETCHERS
         for work in works:
             thread = threading.Thread(target=self._guarded, args=(work,), daemon=True)
             thread.start()
@@ -95,6 +97,12 @@ class Courier:
         self._asked.shutdown(wait=False, cancel_futures=True)
         self._pushed.shutdown(wait=False, cancel_futures=True)
         self._note(0.0)
+
+    def _prepare(self) -> None:
+        """Set up what takes its time by itself, so that only the remote is to blame for what takes long after that."""
+        with contextlib.suppress(KacheError, OSError):
+            self._remote.prepare()
+        self._ready.set()
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -157,14 +165,18 @@ class Courier:
         where it does not come in time, nobody waits for it again."""
         with self._lock:
             learning = set() if self._remote.reading.is_open() else set(self._learning)
-        before = self._remote.received
+        before, ready = self._remote.received, self._ready.is_set()
         late = concurrent.futures.wait(learning, LEARNING).not_done
         if late:
             with self._lock:
                 self._learning -= late
-            if self._remote.received == before:
-                self._remote.no_answer()
+            self._blame(before, ready)
         return [row.candidate for row in self._index.known(action_key)]
+
+    def _blame(self, before: int, ready: bool) -> None:
+        """Somebody waited in vain. before, ready: what had come from there then, and whether it could be asked."""
+        if ready and self._remote.received == before:
+            self._remote.no_answer()
 
     def may_find(self, crate_name: str) -> bool:
         """Whether a search for actions of that crate makes sense."""
@@ -178,13 +190,12 @@ class Courier:
         return [row.candidate for row in found]
 
     def _in_time(self, ask: Callable[[], Any]) -> Any:
-        before = self._remote.received
+        before, ready = self._remote.received, self._ready.is_set()
         try:
             future = self._asked.submit(ask)
             return future.result(PATIENCE)
         except concurrent.futures.TimeoutError:
-            if self._remote.received == before:
-                self._remote.no_answer()
+            self._blame(before, ready)
         except (RemoteError, RuntimeError):
             pass  # told already; or it is leaving
         return None
@@ -202,14 +213,13 @@ class Courier:
             future = self._pulls.get(key)
             mine = future is None
             future = self._pulls[key] = future or Future()
-        before = self._remote.received
+        before, ready = self._remote.received, self._ready.is_set()
         try:
             if mine:
                 self._asked.submit(self._pull, job, future, False)
             return future.result(PATIENCE)
         except concurrent.futures.TimeoutError:
-            if self._remote.received == before:
-                self._remote.no_answer()
+            self._blame(before, ready)
         except RuntimeError:
             pass  # it is leaving
         return False
@@ -306,7 +316,22 @@ class Courier:
         except RemoteError as error:
             self._voice.debug("nothing is known of %s: %s" % (workspace, error))
             return
-        jobs = sync.of_catalogue(self._store, found, with_units=False)
+        self._fetch(sync.of_catalogue(self._store, found, with_units=False))
+        if not found.rows:
+            self._asked.submit(self._guess, workspace)
+
+    def _guess(self, workspace: str) -> None:
+        """Fetch ahead what is likely to be needed: nobody waits for it."""
+        known = {candidate.cache_key for _, _, candidate in sync.local_entries(self._store)}
+        with contextlib.suppress(RemoteError):
+            for job in self._index.newest(workspace):
+                found = sync.entry_of_key(job.key)
+                if self._stopping.is_set():
+                    return
+                if found is not None and found[1] not in known:
+                    self._fetch([job])
+
+    def _fetch(self, jobs: List[sync.Job]) -> None:
         with self._ahead_came:
             self._ahead.update((job.key, job) for job in jobs if job.key not in self._came)
             self._ahead_came.notify_all()

@@ -99,6 +99,9 @@ class Remote:
         """Remove an object; it may be gone already."""
         raise NotImplementedError
 
+    def prepare(self) -> None:
+        """Set up what the first request would: it takes a while. Raises RemoteError."""
+
     def close(self) -> None:
         """Give connections back."""
 

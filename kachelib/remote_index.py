@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Callable, Dict, Iterator, List, Sequence, Set, Tuple
 
-from kachelib import catalogue, sync, transfer
+from kachelib import cargo_call, catalogue, sync, transfer
 from kachelib import entry as entry_format
 from kachelib.catalogue import Catalogue, Row
 from kachelib.entry import Candidate
@@ -28,6 +28,11 @@ MOST_HEADS = 16
 # catalogues of one Cargo.lock that are read: other profiles, other places
 MOST_CATALOGUES = 8
 MOST_CANDIDATES = 8
+
+# Without a catalogue: crates that are looked at ahead, objects of each that are fetched, and bytes that one may have.
+MOST_CRATES = 500
+MOST_NEWEST = 2
+LARGEST_NEWEST = 64 << 20
 
 # The last Cargo.lock of each workspace: when it changed, what the last build needed is a good guess.
 LAST_LOCKS = "/memo/locks"
@@ -124,6 +129,18 @@ class RemoteIndex:
                 _remember_lock(memo, workspace, each)
             return found
         return Catalogue()
+
+    def newest(self, workspace: str) -> Iterator[sync.Job]:
+        """Pulls of the newest objects of the crates that a workspace's Cargo.lock names: where no catalogue is."""
+        text = (read_file(workspace + "/Cargo.lock") or b"").decode("utf-8", "surrogateescape")
+        named = dict.fromkeys(name.replace("-", "_") for name, _, _ in cargo_call.locked_packages(text))
+        there = self._all_crates()
+        for crate_name in [name for name in named if name in there][:MOST_CRATES]:
+            listed = sorted(self._mover.remote.list(crate_name + "/"), key=lambda each: -each.modified)
+            for each in listed[:MOST_NEWEST]:
+                found = sync.entry_of_key(each.key)
+                if found is not None and each.size <= LARGEST_NEWEST:
+                    yield sync.Job(each.key, transfer.wants_entry(found[1], found[0]))
 
     def _catalogues(self, lock: str) -> Catalogue:
         found = Catalogue()

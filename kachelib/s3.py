@@ -154,6 +154,9 @@ class S3(Remote):
         with self._errors(key), contextlib.suppress(Missing):
             self._ask("delete_object", check_key(key))
 
+    def prepare(self) -> None:
+        self._made()
+
     def close(self) -> None:
         with self._lock:
             client, self._client = self._client, None

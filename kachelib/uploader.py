@@ -94,6 +94,7 @@ class Uploader:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         with _listening(self.settings.cache_dir) as (listener, self._inode):
             self._voice.info("listening; remote %s" % self._courier.where())
+            demand.forget_failures(self.settings.cache_dir)
             self._courier.start()
             with selectors.DefaultSelector() as selector:
                 selector.register(listener, selectors.EVENT_READ)

@@ -32,6 +32,9 @@ class Watched(Remote):
     def describe(self) -> str:
         return self._inner.describe()
 
+    def prepare(self) -> None:
+        self._inner.prepare()
+
     def no_answer(self) -> None:
         """Somebody waited in vain."""
         if self.reading.failed(NO_ANSWER):

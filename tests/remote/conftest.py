@@ -5,6 +5,10 @@ ceph        Ceph's RGW over TLS, likewise
 remote      the variables that name a place of the test's own, in each kind of remote that there is
 prefix      a key prefix that no other test has, ``name/``
 proxy       a Proxy before ``seaweed``
+site        machines that share a prefix of ``seaweed``, for tests of what runs in the background
+proxied     that prefix through ``proxy``
+
+Uploaders that a test leaves running are ended with it.
 """
 
 import re
@@ -12,16 +16,17 @@ import shutil
 import tempfile
 import uuid
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Mapping
 
 import pytest
 
 from tests.conftest import missing
 from tests.remote.machines import Remote, filesystem, s3_of
+from tests.remote.uploaders import Bucket, Site, end, processes
 from tests.servers.ceph import Ceph, missing_programs
 from tests.servers.proxy import Proxy
 from tests.servers.seaweed import SeaweedFS, weed
-from tests.world import World
+from tests.world import Kache, World
 
 REMOTES = ("seaweed", "ceph", "filesystem")
 
@@ -70,3 +75,25 @@ def proxy(seaweed: SeaweedFS) -> Iterator[Proxy]:
     found = Proxy(seaweed.endpoint)
     yield found
     found.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_uploader_stays(world: World) -> Iterator[None]:
+    """Background processes of the test's machines end with it."""
+    yield
+    for pid in processes(world.root):
+        end(pid)
+
+
+@pytest.fixture
+def site(world: World, kache_file: Kache, seaweed: SeaweedFS, prefix: str, rust: Mapping[str, str]) -> Site:
+    """kache as it ships, machines and a bucket."""
+    if not rust:
+        missing("Rust")
+    return Site(world, kache_file, seaweed, prefix, Path(rust["sysroot"]) / "bin" / "rustc")
+
+
+@pytest.fixture
+def proxied(site: Site, proxy: Proxy) -> Bucket:
+    """The bucket of ``site`` by way of ``proxy``."""
+    return site.through(proxy)

@@ -35,15 +35,20 @@ def test_a_silent_remote_costs_a_build_one_wait(tmp_path: Path, silent: Proxy) -
     settings = config.load(environ, ())
     courier = Courier(settings, log.for_daemon(settings, False))
     try:
+        courier.start()
         courier.look([str(tmp_path)])
-        assert courier.known(ACTION) == []
+        # what is set up here meanwhile is not the remote's fault
+        for _ in range(5):
+            assert courier.known(ACTION) == courier.search("thing", ACTION) == []
+            if courier.facts()["trouble"]:
+                break
         assert courier.facts()["trouble"]
         began = time.monotonic()
         for _ in range(CALLS):
             assert courier.known(ACTION) == courier.search("thing", ACTION) == []
         # each would have waited as long as the first
         assert time.monotonic() - began < CALLS * LEARNING / 2
-        assert len(silent.requests) <= 1
+        assert len(silent.requests) <= 4
     finally:
         courier.stop()
         silent.stop()
