@@ -297,23 +297,33 @@ def of_members(store: Store, members: Sequence[Member], there: Set[str]) -> List
     return jobs
 
 
-def push_plan(mover: Transfer, lock: str, selection: str, push: Callable[[List[Job]], Set[str]]) -> bool:
+def push_plan(
+    mover: Transfer, lock: str, selection: str, push: Callable[[List[Job]], Set[str]], manifest: str = ""
+) -> bool:
     """Publish a local plan of a Cargo.lock with its snapshots and entries; whether that changed the remote's.
 
-    push: moves objects and returns the keys of those that failed. Raises RemoteError.
+    push: moves objects and returns the keys of those that failed. manifest: a name (``manifest_name``) to publish it
+    under, instead of the lock file's digest. Raises RemoteError.
     """
     plan = units.read_plan(mover.store, selection, lock)
     if plan is None:
         return False
     found, members = catalogue.of_plan(mover.store, plan)
-    fetched = catalogue.fetch(mover, lock, selection)
+    name = manifest or lock
+    fetched = catalogue.fetch(mover, name, selection)
     there = fetched[0]
     known = there.wanted() if there is not None else set()
     rows = set(there.rows) if there is not None else set()
     jobs = [*of_rows(mover.store, found, rows), *of_members(mover.store, members, known)]
     found.drop(push(jobs))
     # Pushing takes its time, and a server that knows no conditions would let what others said meanwhile be lost.
-    return catalogue.publish(mover, found, lock, selection, None if jobs else fetched)
+    return catalogue.publish(mover, found, name, selection, None if jobs else fetched)
+
+
+def manifest_name(key: str, namespace: str) -> str:
+    """What stands for a Cargo.lock's digest where people name a manifest themselves; "" where they name none."""
+    text = "manifest\0%s\0%s" % (namespace, key)
+    return digest_bytes(text.encode("utf-8", "surrogateescape")) if key or namespace else ""
 
 
 def lock_digest(path: str) -> str:

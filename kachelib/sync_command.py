@@ -77,14 +77,17 @@ class Exchange:
         self.mover.remote.close()
 
 
-def pull_for(exchange: Exchange, here: Here) -> None:
+def pull_for(exchange: Exchange, here: Here, manifest: str = "") -> None:
     """Fetch what the remote's catalogue names for this place: entries, and units with their plan. Where it has
-    no catalogue for it: of other places' catalogues for the same Cargo.lock, the entries. Raises RemoteError."""
+    none for this Cargo.lock, what the manifest says; else of other places' catalogues for the same Cargo.lock, the
+    entries. Raises RemoteError."""
     lock = sync.lock_digest(here.call.lock_file())
     if not lock:
         return
     selection = here.selection()
     found, _ = catalogue.fetch(exchange.mover, lock, selection)
+    if found is None and manifest:
+        found, _ = catalogue.fetch(exchange.mover, manifest, selection)
     if found is not None:
         exchange.pull(sync.of_catalogue(exchange.store, found))
         sync.keep_plan(exchange.store, found, lock, selection)
@@ -105,14 +108,14 @@ def _catalogues(exchange: Exchange, lock: str) -> Catalogue:
     return found
 
 
-def push_plans(exchange: Exchange, lock: str, selections: Sequence[str]) -> int:
+def push_plans(exchange: Exchange, lock: str, selections: Sequence[str], manifest: str = "") -> int:
     """Publish local plans of a Cargo.lock with their snapshots and entries; returns how many changed."""
 
     def push(jobs: List[Job]) -> Set[str]:
         exchange.push(jobs)
         return set(exchange.tally.failed)
 
-    return sum(sync.push_plan(exchange.mover, lock, selection, push) for selection in selections)
+    return sum(sync.push_plan(exchange.mover, lock, selection, push, manifest) for selection in selections)
 
 
 def run(argv: List[str]) -> int:
@@ -129,6 +132,7 @@ def run(argv: List[str]) -> int:
     parser.add_argument("-n", "--dry-run", action="store_true", help="say what would be moved, and move nothing")
     parser.add_argument("--allow-partial", action="store_true", help="exit with 0 although something was not moved")
     parser.add_argument("--manifest-path", metavar="P", default="", help="the Cargo.toml, as for Cargo")
+    add_manifest(parser)
     parser.add_json()
     options = parser.parse_args(argv)
     if options.all and options.workspace:
@@ -153,6 +157,13 @@ def run(argv: List[str]) -> int:
     return 0
 
 
+def add_manifest(parser: console.Parser) -> None:
+    """The options that name a manifest: by them a machine finds what another one published for another Cargo.lock."""
+    text = "a name to publish under and to pull by, where the Cargo.lock's own has nothing (such as main)"
+    parser.add_argument("--manifest-key", metavar="K", default="", help=text)
+    parser.add_argument("--namespace", metavar="NS", default="", help="keeps equal names of several projects apart")
+
+
 class _Plan:
     """What one ``kache sync`` is going to move."""
 
@@ -165,6 +176,7 @@ class _Plan:
         self.pushes: List[Job] = []
         self.lock_file = _lock_file(options.manifest_path)
         self.lock = sync.lock_digest(self.lock_file)
+        self.manifest = sync.manifest_name(options.manifest_key, options.namespace)
         self._found: List[Tuple[str, Catalogue]] = []
         self._listed: Dict[Optional[FrozenSet[str]], List[remote.Listed]] = {}
 
@@ -197,6 +209,8 @@ class _Plan:
         for here in _places(self.options, self.exchange):
             selection = here.selection()
             found, _ = catalogue.fetch(self.exchange.mover, self.lock, selection)
+            if found is None and self.manifest:
+                found, _ = catalogue.fetch(self.exchange.mover, self.manifest, selection)
             if found is not None:
                 self._found.append((selection, found))
         if self._found:
@@ -294,14 +308,14 @@ def _document(exchange: Exchange, plan: _Plan, options: argparse.Namespace) -> D
     }
 
 
-def pull_first(here: Here) -> str:
-    """What ``kache warm`` does before it looks: fetch what the remote has for this place. Returns what to tell; a
-    remote in trouble is no reason to fail."""
+def pull_first(here: Here, manifest: str) -> str:
+    """What ``kache warm`` does before it looks: fetch what the remote has for this place, or what a manifest names.
+    Returns what to tell; a remote in trouble is no reason to fail."""
     if not remote.is_configured(here.settings):
         return ""
     exchange = Exchange(here.settings)
     try:
-        pull_for(exchange, here)
+        pull_for(exchange, here, manifest)
     except (RemoteError, OSError) as error:
         return f"the remote was of no use: {error}"
     finally:
@@ -344,6 +358,7 @@ def run_save_manifest(argv: List[str]) -> int:
         "Exit codes: 0 done; 1 failed; 2 wrong use.",
     )
     parser.add_argument("--manifest-path", metavar="P", default="", help="the Cargo.toml, as for Cargo")
+    add_manifest(parser)
     options = parser.parse_args(argv)
     settings = console.load_settings()
     require_writable(settings)
@@ -355,7 +370,8 @@ def run_save_manifest(argv: List[str]) -> int:
     if not selections:
         raise KacheError("no units were taken for this Cargo.lock; 'kache save' takes them after a build")
     try:
-        changed = push_plans(exchange, lock, selections)
+        manifest = sync.manifest_name(options.manifest_key, options.namespace)
+        changed = push_plans(exchange, lock, selections, manifest)
     finally:
         exchange.close()
     tally = exchange.tally

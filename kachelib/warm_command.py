@@ -66,7 +66,10 @@ def run_warm(argv: List[str]) -> int:
         "does that by itself (cache.warm_targets).",
         "Exit codes: 0 done, also where nothing could be put back; 1 failed; 2 wrong use.",
     )
+    from kachelib import sync_command
+
     _add_place(parser)
+    sync_command.add_manifest(parser)
     parser.add_argument("--no-pull", action="store_true", help="do not ask the remote first")
     text = "say for every package whether its units come back, and if not, why; change nothing"
     parser.add_argument("--explain", "--dry-run", dest="explain", action="store_true", help=text)
@@ -77,9 +80,9 @@ def run_warm(argv: List[str]) -> int:
         outcome = warm.warm(here, time.monotonic() + SAVE_SECONDS, explain=True)
     else:
         if not options.no_pull:
-            from kachelib import sync_command
+            from kachelib import sync
 
-            told = sync_command.pull_first(here)
+            told = sync_command.pull_first(here, sync.manifest_name(options.manifest_key, options.namespace))
             if told:
                 console.note(told)
         outcome = warming.once(here, warming.Warming())

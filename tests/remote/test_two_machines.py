@@ -182,3 +182,29 @@ def test_unsigned_things_are_refused_where_keys_are_trusted(world: World, kache:
     assert not list((c.cache_dir / "entries").rglob("*/*"))
     secret = (world.root / "secret").read_text()
     assert secret not in a.run("config", "--show").stdout
+
+
+def test_a_manifest_serves_another_lock_file(world: World, kache: Kache, remote: Remote) -> None:
+    a = machine(world, kache, "a", remote)
+    a.cargo("build").ok()
+    a.run("save").ok()
+    named = ("--manifest-key", "main", "--namespace", "app")
+    assert "1 plan published" in a.run("save-manifest", *named).ok().stdout
+    b = machine(world, kache, "b", remote)
+    for name in ("app/Cargo.toml", "Cargo.lock"):
+        text = (b.ws / name).read_text()
+        (b.ws / name).write_text(text.replace('name = "app"\nversion = "0.1.0"', 'name = "app"\nversion = "0.2.0"'))
+    # the same names elsewhere say nothing
+    b.run("warm", "--manifest-key", "main").ok()
+    assert not (b.cache_dir / "plans").exists()
+    b.run("warm", *named).ok()
+    run = b.cargo("build", "-v").ok()
+    assert set(calls(run)) == {"app"}
+    assert b.program() == SAYS
+    # its own plan comes first once there is one
+    b.run("save", "--push").ok()
+    c = machine(world, kache, "c", remote)
+    for name in ("app/Cargo.toml", "Cargo.lock"):
+        (c.ws / name).write_text((b.ws / name).read_text())
+    c.run("warm", *named).ok()
+    assert calls(c.cargo("build", "-v").ok()) == []
