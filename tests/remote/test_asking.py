@@ -1,4 +1,4 @@
-"""A remote that takes requests and never answers: the first who asks waits for it, and nobody after that."""
+"""What compiles ask the courier: nobody asks the remote in vain for long."""
 
 import time
 from pathlib import Path
@@ -6,9 +6,11 @@ from typing import Iterator
 
 import pytest
 
-from kachelib import config, log
+from kachelib import log
 from kachelib.courier import LEARNING, Courier
+from kachelib.settings import Settings
 from tests.servers.proxy import Proxy, hang
+from tests.stock import settings_for
 
 ACTION = "ab" * 32
 CALLS = 20
@@ -23,17 +25,21 @@ def silent() -> Iterator[Proxy]:
     found.stop()
 
 
+def courier_of(settings: Settings) -> Courier:
+    return Courier(settings, log.for_daemon(settings, False))
+
+
 def test_a_silent_remote_costs_a_build_one_wait(tmp_path: Path, silent: Proxy) -> None:
     (tmp_path / "Cargo.lock").write_text("version = 4\n")
-    environ = {
-        "KACHE_CACHE_DIR": str(tmp_path / "cache"),
-        "KACHE_S3_BUCKET": "bucket",
-        "KACHE_S3_ENDPOINT": silent.endpoint,
-        "KACHE_S3_ACCESS_KEY": "key",
-        "KACHE_S3_SECRET_KEY": "secret",
-    }
-    settings = config.load(environ, ())
-    courier = Courier(settings, log.for_daemon(settings, False))
+    courier = courier_of(
+        settings_for(
+            tmp_path / "cache",
+            remote_bucket="bucket",
+            remote_endpoint=silent.endpoint,
+            s3_access_key="key",
+            s3_secret_key="secret",
+        )
+    )
     try:
         courier.start()
         courier.look([str(tmp_path)])
@@ -46,10 +52,28 @@ def test_a_silent_remote_costs_a_build_one_wait(tmp_path: Path, silent: Proxy) -
         began = time.monotonic()
         for _ in range(CALLS):
             assert courier.known(ACTION) == courier.search("thing", ACTION) == []
+            assert not courier.may_find("thing")
         # each would have waited as long as the first
         assert time.monotonic() - began < CALLS * LEARNING / 2
         assert len(silent.requests) <= 4
     finally:
         courier.stop()
         silent.stop()
+        courier.close()
+
+
+def test_a_crate_that_the_remote_lacks_is_not_looked_for_again(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    shared = tmp_path / "shared"
+    (shared / "there").mkdir()
+    (shared / "there" / f"{ACTION}.tar.zst").write_bytes(b"rubbish")
+    settings = settings_for(tmp_path / "cache", remote_type="filesystem", remote_path=str(shared), remote_prefix="")
+    courier = courier_of(settings)
+    try:
+        assert courier.may_find("thing")
+        assert courier.search("thing", ACTION) == []
+        assert not courier.may_find("thing")
+        assert courier.may_find("there")
+    finally:
+        courier.stop()
         courier.close()
