@@ -5,7 +5,7 @@ ceph        Ceph's RGW over TLS, likewise
 remote      the variables that name a place of the test's own, in each kind of remote that there is
 prefix      a key prefix that no other test has, ``name/``
 proxy       a Proxy before ``seaweed``
-site        machines that share a prefix of ``seaweed``, for tests of what runs in the background
+fleet       machines that share a prefix of ``seaweed``, for tests of what runs in the background
 proxied     that prefix through ``proxy``
 
 Uploaders that a test leaves running are ended with it.
@@ -22,7 +22,7 @@ import pytest
 
 from tests.conftest import missing
 from tests.remote.machines import Remote, filesystem, s3_of
-from tests.remote.uploaders import Bucket, Site, end, processes
+from tests.remote.uploaders import Bucket, Fleet, end, processes
 from tests.servers.ceph import Ceph, missing_programs
 from tests.servers.proxy import Proxy
 from tests.servers.seaweed import SeaweedFS, weed
@@ -86,14 +86,14 @@ def no_uploader_stays(world: World) -> Iterator[None]:
 
 
 @pytest.fixture
-def site(world: World, kache_file: Kache, seaweed: SeaweedFS, prefix: str, rust: Mapping[str, str]) -> Site:
+def fleet(world: World, kache_file: Kache, seaweed: SeaweedFS, prefix: str, rust: Mapping[str, str]) -> Fleet:
     """kache as it ships, machines and a bucket."""
     if not rust:
         missing("Rust")
-    return Site(world, kache_file, seaweed, prefix, Path(rust["sysroot"]) / "bin" / "rustc")
+    return Fleet(world, kache_file, seaweed, prefix, Path(rust["sysroot"]) / "bin" / "rustc")
 
 
 @pytest.fixture
-def proxied(site: Site, proxy: Proxy) -> Bucket:
-    """The bucket of ``site`` by way of ``proxy``."""
-    return site.through(proxy)
+def proxied(fleet: Fleet, proxy: Proxy) -> Bucket:
+    """The bucket of ``fleet`` by way of ``proxy``."""
+    return fleet.through(proxy)

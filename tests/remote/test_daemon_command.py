@@ -13,14 +13,14 @@ from typing import Iterator, List
 import pytest
 
 from tests.remote.machines import Machine
-from tests.remote.uploaders import Bucket, Site, Uploader, alive, entries, never, one_line, processes, until
+from tests.remote.uploaders import Bucket, Fleet, Uploader, alive, entries, never, one_line, processes, until
 from tests.servers.proxy import Proxy, delay, hang, status
 from tests.world import Kache
 
 
 @pytest.fixture
-def a(site: Site) -> Machine:
-    return site.machine("a", site.bucket.env)
+def a(fleet: Fleet) -> Machine:
+    return fleet.machine("a", fleet.bucket.env)
 
 
 def test_status_says_whether_one_runs(a: Machine) -> None:
@@ -59,19 +59,19 @@ def test_start_of_one_that_runs_leaves_it_alone(a: Machine) -> None:
     assert not alive(pid)
 
 
-def test_start_stop_and_restart_in_quick_turn(site: Site, a: Machine) -> None:
+def test_start_stop_and_restart_in_quick_turn(fleet: Fleet, a: Machine) -> None:
     uploader = Uploader(a)
     for words in ("restart", "stop", "start", "restart", "restart", "stop", "stop", "start", "start"):
         uploader.command(words).ok()
         expected = 0 if words == "stop" else 1
         until(lambda count=expected: len(uploader.pids()) == count, f"{expected} of it after {words}")  # type: ignore[misc]
         until(lambda count=expected: uploader.runs() == bool(count), f"{expected} of it after {words}")  # type: ignore[misc]
-    assert site.libraries(a).compile("first") == "miss"
+    assert fleet.libraries(a).compile("first") == "miss"
     uploader.drain().ok()
-    assert entries(a) == site.bucket.names()
+    assert entries(a) == fleet.bucket.names()
 
 
-def test_all_of_them_at_once(site: Site, a: Machine) -> None:
+def test_all_of_them_at_once(fleet: Fleet, a: Machine) -> None:
     """Starts, stops and restarts against each other: in the end at most one runs, and a compile finds one."""
     view, uploader = a.view(), Uploader(a)
     running = [
@@ -88,16 +88,16 @@ def test_all_of_them_at_once(site: Site, a: Machine) -> None:
         _, told = process.communicate(timeout=120)
         assert b"Traceback" not in told
     until(lambda: len(uploader.pids()) <= 1, f"one at most of {uploader.pids()}")
-    assert site.libraries(a).compile("first") == "miss"
+    assert fleet.libraries(a).compile("first") == "miss"
     uploader.pid()
     uploader.drain().ok()
-    assert entries(a) == site.bucket.names()
+    assert entries(a) == fleet.bucket.names()
 
 
-def test_stop_while_it_pushes_loses_nothing(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_stop_while_it_pushes_loses_nothing(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     proxy.rule(action=delay(0.5), method="PUT")
-    a = site.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "1"})
-    site.libraries(a).compile_all([f"crate{number}" for number in range(6)])
+    a = fleet.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "1"})
+    fleet.libraries(a).compile_all([f"crate{number}" for number in range(6)])
     uploader = Uploader(a)
     uploader.command("stop").ok()
     uploader.gone()
@@ -146,16 +146,16 @@ def test_run_beside_one_that_runs_does_not_push_it_aside(a: Machine) -> None:
     assert uploader.runs()
 
 
-def test_it_leaves_when_nobody_needs_it(site: Site, a: Machine) -> None:
+def test_it_leaves_when_nobody_needs_it(fleet: Fleet, a: Machine) -> None:
     a.env["KACHE_DAEMON_IDLE_TIMEOUT"] = "1"
     uploader = Uploader(a)
-    assert site.libraries(a).compile("first") == "miss"
-    until(lambda: entries(a) == site.bucket.names(), "what was queued")
+    assert fleet.libraries(a).compile("first") == "miss"
+    until(lambda: entries(a) == fleet.bucket.names(), "what was queued")
     uploader.gone()
     assert not uploader.runs()
     # and the next one comes by itself
-    assert site.libraries(a).compile("second") == "miss"
-    until(lambda: entries(a) == site.bucket.names(), "what was queued later")
+    assert fleet.libraries(a).compile("second") == "miss"
+    until(lambda: entries(a) == fleet.bucket.names(), "what was queued later")
     uploader.gone()
 
 
@@ -167,21 +167,21 @@ def test_with_0_it_never_leaves(a: Machine) -> None:
     never(lambda: uploader.pids() != [pid], "its end", 4)
 
 
-def test_it_does_not_leave_its_work(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_it_does_not_leave_its_work(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     """Idle is one that has nothing to do; a slow push is no idleness."""
     proxy.rule(action=delay(4), method="PUT")
-    a = site.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "1"}, KACHE_DAEMON_IDLE_TIMEOUT="1")
-    site.libraries(a).compile_all(["first", "second"])
+    a = fleet.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "1"}, KACHE_DAEMON_IDLE_TIMEOUT="1")
+    fleet.libraries(a).compile_all(["first", "second"])
     until(lambda: entries(a) == proxied.names(), "both")
     Uploader(a).gone()
     assert Uploader(a).queue() == []
 
 
-def copy_of(site: Site, a: Machine, place: Path) -> None:
+def copy_of(fleet: Fleet, a: Machine, place: Path) -> None:
     """Let the machine use a kache of its own, at that place."""
     place.parent.mkdir()
-    shutil.copy(site.kache.path, place)
-    a.kache = Kache(site.world, place, "file")
+    shutil.copy(fleet.kache.path, place)
+    a.kache = Kache(fleet.world, place, "file")
 
 
 def other_build(path: Path, stamp: bytes) -> None:
@@ -195,10 +195,10 @@ def other_build(path: Path, stamp: bytes) -> None:
     new.replace(path)
 
 
-def test_another_build_of_the_file_takes_over(site: Site, proxied: Bucket, proxy: Proxy) -> None:
-    a, place = site.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "1"}), site.world.root / "bin" / "kache"
-    copy_of(site, a, place)
-    libraries, uploader = site.libraries(a), Uploader(a)
+def test_another_build_of_the_file_takes_over(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
+    a, place = fleet.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "1"}), fleet.world.root / "bin" / "kache"
+    copy_of(fleet, a, place)
+    libraries, uploader = fleet.libraries(a), Uploader(a)
     libraries.compile("first")
     old = uploader.pid()
     # the same file asks again, the same stays
@@ -219,24 +219,24 @@ def test_another_build_of_the_file_takes_over(site: Site, proxied: Bucket, proxy
     assert uploader.queue() == []
 
 
-def test_the_file_is_gone(site: Site) -> None:
+def test_the_file_is_gone(fleet: Fleet) -> None:
     """An uploader whose file was removed still answers, or ends in order: what it was given is pushed."""
-    a, place = site.machine("a", site.bucket.env), site.world.root / "bin" / "kache"
-    copy_of(site, a, place)
-    site.libraries(a).compile("first")
+    a, place = fleet.machine("a", fleet.bucket.env), fleet.world.root / "bin" / "kache"
+    copy_of(fleet, a, place)
+    fleet.libraries(a).compile("first")
     Uploader(a).pid()
     place.unlink()
     # another copy speaks to it
-    a.kache = site.kache
-    assert site.libraries(a).compile("second") == "miss"
+    a.kache = fleet.kache
+    assert fleet.libraries(a).compile("second") == "miss"
     Uploader(a).drain().ok()
-    assert entries(a) == site.bucket.names()
+    assert entries(a) == fleet.bucket.names()
 
 
-def test_the_log_is_shown(site: Site, a: Machine) -> None:
+def test_the_log_is_shown(fleet: Fleet, a: Machine) -> None:
     uploader = Uploader(a)
     assert uploader.command("log", "--no-follow").returncode in (0, 1)
-    site.libraries(a).compile_all(["first", "second", "third"])
+    fleet.libraries(a).compile_all(["first", "second", "third"])
     uploader.drain().ok()
     uploader.command("restart").ok()
     uploader.command("stop").ok()
@@ -267,19 +267,19 @@ def test_the_log_is_followed(a: Machine) -> None:
         process.wait()
 
 
-def test_drain_of_nothing_is_done(site: Site, a: Machine) -> None:
+def test_drain_of_nothing_is_done(fleet: Fleet, a: Machine) -> None:
     uploader = Uploader(a)
     uploader.drain("10s").ok()
     uploader.command("drain").ok()
-    off = site.machine("off", {}, KACHE_UPLOADER="off")
+    off = fleet.machine("off", {}, KACHE_UPLOADER="off")
     Uploader(off).drain("10s").ok()
     assert Uploader(off).pids() == []
 
 
-def test_drain_ends_when_the_time_is_up(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_drain_ends_when_the_time_is_up(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     proxy.rule(action=hang(), method="PUT")
-    a = site.machine("a", proxied.env)
-    site.libraries(a).compile_all(["first", "second"])
+    a = fleet.machine("a", proxied.env)
+    fleet.libraries(a).compile_all(["first", "second"])
     uploader = Uploader(a)
     before = time.monotonic()
     one_line(uploader.drain("2s"))
@@ -297,11 +297,11 @@ def test_what_makes_no_sense_is_refused(a: Machine, words: List[str]) -> None:
     assert Uploader(a).pids() == []
 
 
-def test_secrets_are_nowhere(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_secrets_are_nowhere(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     """Neither in files nor in output nor on a command line, when all is well and when nothing is."""
-    a = site.machine("a", proxied.env, KACHE_LOG_FILE="kache=trace")
+    a = fleet.machine("a", proxied.env, KACHE_LOG_FILE="kache=trace")
     uploader = Uploader(a)
-    libraries = site.libraries(a)
+    libraries = fleet.libraries(a)
 
     def build(name: str) -> None:
         command, options = libraries.command(name), libraries.options(name)
@@ -323,7 +323,7 @@ def test_secrets_are_nowhere(site: Site, proxied: Bucket, proxy: Proxy) -> None:
     for secret in (proxied.server.secret_key, "wrong-but-secret"):
         for run in shown:
             assert secret not in run.stdout + run.stderr
-        for path in (path for path in (site.world.root / "a").rglob("*") if path.is_file()):
+        for path in (path for path in (fleet.world.root / "a").rglob("*") if path.is_file()):
             assert secret.encode() not in path.read_bytes(), path
 
 
@@ -332,34 +332,34 @@ NO_SYSTEMD = "#!/bin/sh\necho 'Failed to connect to bus: No medium found' >&2\ne
 
 
 @pytest.fixture(params=["as it is here", "no bus"])
-def tools(site: Site, request: pytest.FixtureRequest) -> Iterator[str]:
+def tools(fleet: Fleet, request: pytest.FixtureRequest) -> Iterator[str]:
     """PATH, once with a systemctl that reaches nobody."""
     if request.param == "no bus":
-        place = site.world.root / "tools" / "systemctl"
+        place = fleet.world.root / "tools" / "systemctl"
         place.parent.mkdir()
         place.write_text(NO_SYSTEMD)
         place.chmod(0o755)
-        yield f"{place.parent}{os.pathsep}{site.world.env['PATH']}"
+        yield f"{place.parent}{os.pathsep}{fleet.world.env['PATH']}"
     else:
-        yield site.world.env["PATH"]
+        yield fleet.world.env["PATH"]
 
 
-def services(site: Site) -> List[Path]:
+def services(fleet: Fleet) -> List[Path]:
     """The units of systemd in any HOME here."""
-    return sorted(path for path in site.world.root.rglob("*.service") if "systemd" in path.parts)
+    return sorted(path for path in fleet.world.root.rglob("*.service") if "systemd" in path.parts)
 
 
-def test_install_writes_a_unit_and_uninstall_removes_it(site: Site, tools: str) -> None:
-    a, place = site.machine("a", site.bucket.env, PATH=tools), site.world.root / "my tools 100%" / "kache"
-    copy_of(site, a, place)
-    a.env["XDG_CONFIG_HOME"] = str(site.world.root / "a/home/.config")
+def test_install_writes_a_unit_and_uninstall_removes_it(fleet: Fleet, tools: str) -> None:
+    a, place = fleet.machine("a", fleet.bucket.env, PATH=tools), fleet.world.root / "my tools 100%" / "kache"
+    copy_of(fleet, a, place)
+    a.env["XDG_CONFIG_HOME"] = str(fleet.world.root / "a/home/.config")
     uploader = Uploader(a)
     first = uploader.command("install")
     assert first.returncode == 0, first
-    (unit,) = services(site)
-    assert unit.parent == site.world.root / "a/home/.config/systemd/user"
+    (unit,) = services(fleet)
+    assert unit.parent == fleet.world.root / "a/home/.config/systemd/user"
     text = unit.read_text()
-    assert site.bucket.server.secret_key not in text + first.stdout + first.stderr
+    assert fleet.bucket.server.secret_key not in text + first.stdout + first.stderr
     (line,) = re.findall(r"^ExecStart=(.*)$", text, re.M)
     words = shlex.split(line.replace("%%", "%"))
     assert words[-2:] == ["daemon", "run"]
@@ -370,23 +370,23 @@ def test_install_writes_a_unit_and_uninstall_removes_it(site: Site, tools: str) 
     # again: the same
     uploader.command("install").ok()
     assert unit.read_text() == text
-    assert processes(site.world.root) == [], "nothing was to be started"
+    assert processes(fleet.world.root) == [], "nothing was to be started"
     uploader.command("status")
     uploader.command("uninstall").ok()
-    assert services(site) == []
+    assert services(fleet) == []
     uploader.command("uninstall")
-    assert services(site) == []
+    assert services(fleet) == []
 
 
-def test_uninstall_leaves_other_units_alone(site: Site) -> None:
-    a = site.machine("a", site.bucket.env)
-    a.env["XDG_CONFIG_HOME"] = str(site.world.root / "a/home/.config")
-    other = site.world.root / "a/home/.config/systemd/user/other.service"
+def test_uninstall_leaves_other_units_alone(fleet: Fleet) -> None:
+    a = fleet.machine("a", fleet.bucket.env)
+    a.env["XDG_CONFIG_HOME"] = str(fleet.world.root / "a/home/.config")
+    other = fleet.world.root / "a/home/.config/systemd/user/other.service"
     other.parent.mkdir(parents=True)
     other.write_text("[Service]\nExecStart=/bin/true\n")
     uploader = Uploader(a)
     uploader.command("uninstall")
     uploader.command("install").ok()
     uploader.command("uninstall").ok()
-    assert services(site) == [other]
+    assert services(fleet) == [other]
     assert other.read_text() == "[Service]\nExecStart=/bin/true\n"

@@ -15,8 +15,8 @@ from tests.remote.machines import SAYS, Machine, results
 from tests.remote.uploaders import (
     HITS,
     Bucket,
+    Fleet,
     SharedDisk,
-    Site,
     Uploader,
     WatchedCompiler,
     alive,
@@ -32,28 +32,28 @@ Remote = Union[Bucket, SharedDisk]
 
 
 @pytest.fixture(params=["s3", "filesystem"])
-def remote(request: pytest.FixtureRequest, site: Site) -> Remote:
+def remote(request: pytest.FixtureRequest, fleet: Fleet) -> Remote:
     if request.param == "s3":
-        return site.bucket
-    return SharedDisk(site.world)
+        return fleet.bucket
+    return SharedDisk(fleet.world)
 
 
 @pytest.fixture
-def watched(site: Site, rust: Mapping[str, str]) -> WatchedCompiler:
-    return WatchedCompiler(site.world, Path(rust["sysroot"]), rustup="RUSTUP_TOOLCHAIN" in rust)
+def watched(fleet: Fleet, rust: Mapping[str, str]) -> WatchedCompiler:
+    return WatchedCompiler(fleet.world, Path(rust["sysroot"]), rustup="RUSTUP_TOOLCHAIN" in rust)
 
 
-def built(site: Site, remote: Remote, **more: str) -> Machine:
+def built(fleet: Fleet, remote: Remote, **more: str) -> Machine:
     """A machine that has built, and waited until all was pushed."""
-    a = site.machine("a", remote.env, KACHE_WARM_TARGETS="0", **more)
+    a = fleet.machine("a", remote.env, KACHE_WARM_TARGETS="0", **more)
     a.cargo("build").ok()
     Uploader(a).drain().ok()
     return a
 
 
-def second(site: Site, remote: Remote, **more: str) -> Machine:
+def second(fleet: Fleet, remote: Remote, **more: str) -> Machine:
     """Another HOME, another checkout, an empty store, and only what the wrapper does by itself."""
-    return site.machine("b", remote.env, KACHE_WARM_TARGETS="0", **more)
+    return fleet.machine("b", remote.env, KACHE_WARM_TARGETS="0", **more)
 
 
 def puts(proxy: Proxy) -> List[str]:
@@ -61,8 +61,8 @@ def puts(proxy: Proxy) -> List[str]:
     return [path.partition("?")[0] for method, path, _ in proxy.requests if method not in ("GET", "HEAD")]
 
 
-def test_a_build_pushes_all_that_it_made(site: Site, remote: Remote) -> None:
-    a = site.machine("a", remote.env, KACHE_WARM_TARGETS="0")
+def test_a_build_pushes_all_that_it_made(fleet: Fleet, remote: Remote) -> None:
+    a = fleet.machine("a", remote.env, KACHE_WARM_TARGETS="0")
     run = a.cargo("build").ok()
     assert set(results([run])) == {"miss"}
     uploader = Uploader(a)
@@ -73,9 +73,9 @@ def test_a_build_pushes_all_that_it_made(site: Site, remote: Remote) -> None:
     assert uploader.runs()
 
 
-def test_drain_waits_and_each_object_is_put_once(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_drain_waits_and_each_object_is_put_once(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     proxy.rule(action=delay(0.5), method="PUT")
-    a = site.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "1"}, KACHE_WARM_TARGETS="0")
+    a = fleet.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "1"}, KACHE_WARM_TARGETS="0")
     a.cargo("build").ok()
     # the last of them was made just now
     assert not entries(a) <= proxied.names()
@@ -91,12 +91,12 @@ def test_drain_waits_and_each_object_is_put_once(site: Site, proxied: Bucket, pr
     assert set(counted.values()) == {1}, counted
 
 
-def test_a_second_machine_compiles_nothing(site: Site, remote: Remote, watched: WatchedCompiler) -> None:
+def test_a_second_machine_compiles_nothing(fleet: Fleet, remote: Remote, watched: WatchedCompiler) -> None:
     """What the uploader alone has pushed is enough."""
-    a = built(site, remote)
+    a = built(fleet, remote)
     assert len(watched.calls()) == 5
     watched.forget()
-    b = second(site, remote)
+    b = second(fleet, remote)
     run = b.cargo("build").ok()
     assert watched.calls() == []
     assert watched.looks() == []
@@ -108,12 +108,12 @@ def test_a_second_machine_compiles_nothing(site: Site, remote: Remote, watched: 
 
 
 def test_with_a_plan_a_second_machine_starts_no_compiler(
-    site: Site, remote: Remote, watched: WatchedCompiler
+    fleet: Fleet, remote: Remote, watched: WatchedCompiler
 ) -> None:
-    a = built(site, remote)
+    a = built(fleet, remote)
     a.run("save", "--push").ok()
     watched.forget()
-    b = second(site, remote)
+    b = second(fleet, remote)
     run = b.cargo("build").ok()
     assert watched.calls() + watched.looks() == []
     assert set(results([run])) <= HITS
@@ -124,9 +124,9 @@ def test_with_a_plan_a_second_machine_starts_no_compiler(
     assert watched.calls() == []
 
 
-def test_hits_of_the_remote_are_told(site: Site) -> None:
-    built(site, site.bucket)
-    b = second(site, site.bucket)
+def test_hits_of_the_remote_are_told(fleet: Fleet) -> None:
+    built(fleet, fleet.bucket)
+    b = second(fleet, fleet.bucket)
     b.cargo("build").ok()
     told = json.loads(b.run("report", "--json").ok().stdout)
     summary = told["summary"]
@@ -137,9 +137,9 @@ def test_hits_of_the_remote_are_told(site: Site) -> None:
     assert b.run("stats").ok().stdout
 
 
-def test_what_the_lock_file_names_comes_before_it_is_asked_for(site: Site) -> None:
-    a = built(site, site.bucket)
-    b = second(site, site.bucket)
+def test_what_the_lock_file_names_comes_before_it_is_asked_for(fleet: Fleet) -> None:
+    a = built(fleet, fleet.bucket)
+    b = second(fleet, fleet.bucket)
     first = b.cargo("build", "-p", "native").ok()
     assert set(results([first])) <= HITS
     until(lambda: entries(b) == entries(a), "entries of all crates that Cargo.lock names")
@@ -148,9 +148,9 @@ def test_what_the_lock_file_names_comes_before_it_is_asked_for(site: Site) -> No
     assert b.program() == SAYS
 
 
-def test_a_change_is_compiled_and_pushed_and_the_rest_is_fetched(site: Site, remote: Remote) -> None:
-    built(site, remote)
-    b = second(site, remote)
+def test_a_change_is_compiled_and_pushed_and_the_rest_is_fetched(fleet: Fleet, remote: Remote) -> None:
+    built(fleet, remote)
+    b = second(fleet, remote)
     (b.ws / "lib/src/lib.rs").write_text("pub fn count() -> usize { macros::three!() + 1 }\n")
     run = b.cargo("build").ok()
     assert b.program() == b"4 text\n"
@@ -161,11 +161,11 @@ def test_a_change_is_compiled_and_pushed_and_the_rest_is_fetched(site: Site, rem
     assert entries(b, "lib", "app") <= remote.names()
 
 
-def test_switched_off_it_neither_starts_nor_queues(site: Site, proxied: Bucket, proxy: Proxy) -> None:
-    config = site.world.root / "off.toml"
+def test_switched_off_it_neither_starts_nor_queues(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
+    config = fleet.world.root / "off.toml"
     config.write_text('[cache]\nuploader = "off"\n')
     for name, more in (("a", {"KACHE_UPLOADER": "off"}), ("b", {"KACHE_CONFIG": str(config)})):
-        a = site.machine(name, proxied.env, KACHE_WARM_TARGETS="0", **more)
+        a = fleet.machine(name, proxied.env, KACHE_WARM_TARGETS="0", **more)
         assert set(results([a.cargo("build").ok()])) == {"miss"}
         uploader = Uploader(a)
         never(lambda at=a.cache_dir: processes(at), "a process that was left", 1)  # type: ignore[misc]
@@ -178,19 +178,19 @@ def test_switched_off_it_neither_starts_nor_queues(site: Site, proxied: Bucket, 
     assert entries(a) <= proxied.names()
 
 
-def test_without_a_remote_there_is_none(site: Site) -> None:
-    a = site.machine("a", {}, KACHE_WARM_TARGETS="0")
+def test_without_a_remote_there_is_none(fleet: Fleet) -> None:
+    a = fleet.machine("a", {}, KACHE_WARM_TARGETS="0")
     a.cargo("build").ok()
     never(lambda: processes(a.cache_dir), "a process that was left", 1)
     assert Uploader(a).queue() == []
     assert not Uploader(a).socket.exists()
 
 
-def test_read_only_it_fetches_and_pushes_nothing(site: Site, proxied: Bucket, proxy: Proxy) -> None:
-    built(site, proxied)
+def test_read_only_it_fetches_and_pushes_nothing(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
+    built(fleet, proxied)
     before = proxied.names()
     proxy.clear()
-    b = second(site, proxied, KACHE_REMOTE_READONLY="1")
+    b = second(fleet, proxied, KACHE_REMOTE_READONLY="1")
     (b.ws / "app/src/main.rs").write_text('fn main() { println!("{}", lib::count()); }\n')
     found = b.cargo("build").ok().results()
     assert found["app"] == ["miss"]
@@ -201,25 +201,25 @@ def test_read_only_it_fetches_and_pushes_nothing(site: Site, proxied: Bucket, pr
     assert proxied.names() == before
 
 
-def test_what_is_excluded_is_not_pushed(site: Site) -> None:
-    config = site.world.root / "exclude.toml"
+def test_what_is_excluded_is_not_pushed(fleet: Fleet) -> None:
+    config = fleet.world.root / "exclude.toml"
     config.write_text('[cache]\nexclude = ["libraries/private/**"]\n')
-    a = site.machine("a", site.bucket.env, KACHE_CONFIG=str(config))
-    libraries = site.libraries(a)
+    a = fleet.machine("a", fleet.bucket.env, KACHE_CONFIG=str(config))
+    libraries = fleet.libraries(a)
     assert libraries.compile("private") == "skipped"
     assert libraries.compile("public") == "miss"
     Uploader(a).drain().ok()
-    assert {key.partition("/")[0] for key in site.bucket.names()} == {"public"}
+    assert {key.partition("/")[0] for key in fleet.bucket.names()} == {"public"}
     assert libraries.compile("hidden", env={"KACHE_DISABLED": "1"}) == ""
     Uploader(a).drain().ok()
-    assert not any(key.startswith("hidden") for key in site.bucket.names())
+    assert not any(key.startswith("hidden") for key in fleet.bucket.names())
 
 
-def test_nothing_of_cargos_stays_open(site: Site) -> None:
+def test_nothing_of_cargos_stays_open(fleet: Fleet) -> None:
     """A CI job ends when nobody holds its pipes any more."""
-    a = site.machine("a", site.bucket.env, KACHE_WARM_TARGETS="0")
+    a = fleet.machine("a", fleet.bucket.env, KACHE_WARM_TARGETS="0")
     reader, writer = os.pipe()
-    env = {**a.view().env, "RUSTC_WRAPPER": str(site.kache.path)}
+    env = {**a.view().env, "RUSTC_WRAPPER": str(fleet.kache.path)}
     command = "exec 2>&1; cargo build | cat"
     process = subprocess.Popen(
         ["sh", "-c", command],
@@ -261,10 +261,10 @@ def check_is_on_its_own(uploader: Uploader, ours: "set[int]") -> None:
     assert terminal == "0"
 
 
-def test_ctrl_c_on_the_build_does_not_stop_it(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_ctrl_c_on_the_build_does_not_stop_it(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     proxy.rule(action=delay(0.3))
-    a = site.machine("a", proxied.env, KACHE_WARM_TARGETS="0")
-    env = {**a.view().env, "RUSTC_WRAPPER": str(site.kache.path)}
+    a = fleet.machine("a", proxied.env, KACHE_WARM_TARGETS="0")
+    env = {**a.view().env, "RUSTC_WRAPPER": str(fleet.kache.path)}
     process = subprocess.Popen(
         ["cargo", "build"],
         cwd=a.ws,
@@ -283,9 +283,9 @@ def test_ctrl_c_on_the_build_does_not_stop_it(site: Site, proxied: Bucket, proxy
     assert entries(a) <= proxied.names()
 
 
-def test_sixteen_that_start_at_once_make_one(site: Site) -> None:
-    a = site.machine("a", site.bucket.env)
-    libraries = site.libraries(a)
+def test_sixteen_that_start_at_once_make_one(fleet: Fleet) -> None:
+    a = fleet.machine("a", fleet.bucket.env)
+    libraries = fleet.libraries(a)
     names = [f"crate{number:02}" for number in range(16)]
     commands = [libraries.command(name) for name in names]
     running = []
@@ -309,79 +309,79 @@ def test_sixteen_that_start_at_once_make_one(site: Site) -> None:
     uploader.drain().ok()
     assert uploader.pids() == [pid]
     assert len(entries(a)) == 16
-    assert entries(a) == site.bucket.names()
+    assert entries(a) == fleet.bucket.names()
 
 
-def test_two_machines_with_the_same_crates_push_at_once(site: Site, remote: Remote) -> None:
-    machines = [site.machine(name, remote.env) for name in ("a", "b")]
+def test_two_machines_with_the_same_crates_push_at_once(fleet: Fleet, remote: Remote) -> None:
+    machines = [fleet.machine(name, remote.env) for name in ("a", "b")]
     names = [f"crate{number}" for number in range(4)]
     for name in names:
         for each in machines:
-            assert site.libraries(each).compile(name) in {"miss", *HITS}
+            assert fleet.libraries(each).compile(name) in {"miss", *HITS}
     for each in machines:
         Uploader(each).drain().ok()
         assert entries(each) <= remote.names()
     # whoever comes third has all of it
-    c = site.machine("c", remote.env)
-    assert set(site.libraries(c).compile_all(names)) <= HITS
+    c = fleet.machine("c", remote.env)
+    assert set(fleet.libraries(c).compile_all(names)) <= HITS
 
 
-def test_each_project_has_its_own_remote(site: Site) -> None:
+def test_each_project_has_its_own_remote(fleet: Fleet) -> None:
     """Two projects of one user, one cache directory: what is built for the one remote never goes to the other."""
-    one, other = (Bucket(site.server, f"{site.prefix}{name}/") for name in ("one", "other"))
-    a = site.machine("a", one.env)
-    assert site.libraries(a).compile("mine") == "miss"
+    one, other = (Bucket(fleet.server, f"{fleet.prefix}{name}/") for name in ("one", "other"))
+    a = fleet.machine("a", one.env)
+    assert fleet.libraries(a).compile("mine") == "miss"
     Uploader(a).pid()
-    assert site.libraries(a).compile("theirs", env=other.env) == "miss"
-    assert site.libraries(a).compile("nobodys", env={"KACHE_REMOTE_READONLY": "1"}) == "miss"
+    assert fleet.libraries(a).compile("theirs", env=other.env) == "miss"
+    assert fleet.libraries(a).compile("nobodys", env={"KACHE_REMOTE_READONLY": "1"}) == "miss"
     Uploader(a).drain().ok()
     a.run("daemon", "drain", "--timeout", "60s", env=other.env).ok()
     assert {key.partition("/")[0] for key in one.names()} == {"mine"}
     assert {key.partition("/")[0] for key in other.names()} == {"theirs"}
 
 
-def test_whom_one_project_trusts_another_need_not(site: Site) -> None:
+def test_whom_one_project_trusts_another_need_not(fleet: Fleet) -> None:
     """An uploader that was started without keys does not get unsigned things past one who wants them signed."""
-    public = site.kache.run("key", "generate", "ci-1", "-o", str(site.world.root / "secret")).ok().stdout.strip()
-    a = site.machine("a", site.bucket.env)
-    site.libraries(a).compile_all(["first", "second", "third"])
+    public = fleet.kache.run("key", "generate", "ci-1", "-o", str(fleet.world.root / "secret")).ok().stdout.strip()
+    a = fleet.machine("a", fleet.bucket.env)
+    fleet.libraries(a).compile_all(["first", "second", "third"])
     Uploader(a).drain().ok()
-    b = site.machine("b", site.bucket.env, KACHE_REMOTE_READONLY="1")
-    assert site.libraries(b).compile("first") == "remote_hit"
+    b = fleet.machine("b", fleet.bucket.env, KACHE_REMOTE_READONLY="1")
+    assert fleet.libraries(b).compile("first") == "remote_hit"
     Uploader(b).pid()
-    assert site.libraries(b).compile("second", env={"KACHE_REMOTE_TRUSTED_KEYS": public}) == "miss"
-    assert site.libraries(b).compile("third") == "remote_hit"
+    assert fleet.libraries(b).compile("second", env={"KACHE_REMOTE_TRUSTED_KEYS": public}) == "miss"
+    assert fleet.libraries(b).compile("third") == "remote_hit"
 
 
-def test_what_is_signed_is_fetched_and_the_key_stays_secret(site: Site) -> None:
-    public = site.kache.run("key", "generate", "ci-1", "-o", str(site.world.root / "secret")).ok().stdout.strip()
-    secret = (site.world.root / "secret").read_text().strip()
-    (site.world.root / "secret").unlink()
-    a = site.machine("a", site.bucket.env, KACHE_REMOTE_SIGNING_KEY=secret)
-    assert site.libraries(a).compile("first") == "miss"
+def test_what_is_signed_is_fetched_and_the_key_stays_secret(fleet: Fleet) -> None:
+    public = fleet.kache.run("key", "generate", "ci-1", "-o", str(fleet.world.root / "secret")).ok().stdout.strip()
+    secret = (fleet.world.root / "secret").read_text().strip()
+    (fleet.world.root / "secret").unlink()
+    a = fleet.machine("a", fleet.bucket.env, KACHE_REMOTE_SIGNING_KEY=secret)
+    assert fleet.libraries(a).compile("first") == "miss"
     Uploader(a).drain().ok()
-    b = site.machine("b", site.bucket.env, KACHE_REMOTE_TRUSTED_KEYS=public)
-    assert site.libraries(b).compile("first") == "remote_hit"
-    for path in (path for path in site.world.root.rglob("*") if path.is_file()):
+    b = fleet.machine("b", fleet.bucket.env, KACHE_REMOTE_TRUSTED_KEYS=public)
+    assert fleet.libraries(b).compile("first") == "remote_hit"
+    for path in (path for path in fleet.world.root.rglob("*") if path.is_file()):
         assert secret.partition(":")[2].encode() not in path.read_bytes(), path
 
 
 @pytest.mark.parametrize("offset", [0, -40])
-def test_bits_that_flip_on_the_way_are_noticed(site: Site, proxied: Bucket, proxy: Proxy, offset: int) -> None:
-    a = site.machine("a", site.bucket.env)
-    site.libraries(a).compile_all(["first", "second"])
+def test_bits_that_flip_on_the_way_are_noticed(fleet: Fleet, proxied: Bucket, proxy: Proxy, offset: int) -> None:
+    a = fleet.machine("a", fleet.bucket.env)
+    fleet.libraries(a).compile_all(["first", "second"])
     Uploader(a).drain().ok()
     proxy.rule(action=flip_bit(offset), method="GET", path_contains="tar.zst")
-    b = site.machine("b", proxied.env, KACHE_REMOTE_READONLY="1")
-    assert site.libraries(b).compile_all(["first", "second"]) == ["miss", "miss"]
+    b = fleet.machine("b", proxied.env, KACHE_REMOTE_READONLY="1")
+    assert fleet.libraries(b).compile_all(["first", "second"]) == ["miss", "miss"]
     assert any("tar.zst" in path for _, path, _ in proxy.requests), "nothing was asked for"
-    assert site.libraries(b).output("first").read_bytes() == site.libraries(a).output("first").read_bytes()
+    assert fleet.libraries(b).output("first").read_bytes() == fleet.libraries(a).output("first").read_bytes()
 
 
-def test_one_that_was_stopped_holds_up_nobody(site: Site) -> None:
+def test_one_that_was_stopped_holds_up_nobody(fleet: Fleet) -> None:
     """SIGSTOP: it is there, and takes connections, and never answers."""
-    a = site.machine("a", site.bucket.env)
-    libraries = site.libraries(a)
+    a = fleet.machine("a", fleet.bucket.env)
+    libraries = fleet.libraries(a)
     libraries.compile("first")
     uploader = Uploader(a)
     pid = uploader.pid()
@@ -391,5 +391,5 @@ def test_one_that_was_stopped_holds_up_nobody(site: Site) -> None:
     finally:
         os.kill(pid, signal.SIGCONT)
     uploader.drain().ok()
-    assert entries(a) == site.bucket.names()
+    assert entries(a) == fleet.bucket.names()
     assert alive(pid)

@@ -12,7 +12,7 @@ from typing import Iterator, List, Set
 import pytest
 
 from tests.remote.machines import SAYS, Machine, results
-from tests.remote.uploaders import HITS, Bucket, Site, Uploader, end, entries, one_line, until
+from tests.remote.uploaders import HITS, Bucket, Fleet, Uploader, end, entries, one_line, until
 from tests.servers.proxy import Proxy, black_hole, delay, drop_reply, hang, hang_after_headers, refused, status
 from tests.servers.seaweed import SeaweedFS
 
@@ -29,21 +29,21 @@ def down(server: SeaweedFS) -> Iterator[None]:
         server.restart()
 
 
-def check_all_is_there(site: Site, a: Machine) -> None:
+def check_all_is_there(fleet: Fleet, a: Machine) -> None:
     """The queue is empty, every object is in the remote, whole, and the store is in order."""
     assert Uploader(a).queue() == []
-    assert entries(a) <= site.bucket.names()
-    doctor = json.loads(a.run("doctor", "--checksums", "--json", env={"RUSTC_WRAPPER": str(site.kache.path)}).stdout)
+    assert entries(a) <= fleet.bucket.names()
+    doctor = json.loads(a.run("doctor", "--checksums", "--json", env={"RUSTC_WRAPPER": str(fleet.kache.path)}).stdout)
     assert doctor["verify"]["problems"] == 0, doctor["verify"]
     names = [key.partition("/")[0] for key in entries(a)]
-    c = site.machine("z", site.bucket.env)
-    assert set(site.libraries(c).compile_all(sorted(names))) <= HITS
+    c = fleet.machine("z", fleet.bucket.env)
+    assert set(fleet.libraries(c).compile_all(sorted(names))) <= HITS
 
 
-def test_killed_while_it_pushes_the_next_one_pushes_the_rest(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_killed_while_it_pushes_the_next_one_pushes_the_rest(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     proxy.rule(action=delay(0.4), method="PUT")
-    a = site.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "1"})
-    assert set(site.libraries(a).compile_all(NAMES)) == {"miss"}
+    a = fleet.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "1"})
+    assert set(fleet.libraries(a).compile_all(NAMES)) == {"miss"}
     uploader = Uploader(a)
     until(proxied.names, "the first object")
     uploader.kill()
@@ -54,17 +54,17 @@ def test_killed_while_it_pushes_the_next_one_pushes_the_rest(site: Site, proxied
     assert uploader.queue() == left
     proxy.clear()
     # the socket and the lock of the killed one lie there still; a compile starts the next one
-    assert site.libraries(a).compile("another") == "miss"
+    assert fleet.libraries(a).compile("another") == "miss"
     uploader.pid()
     uploader.drain().ok()
-    check_all_is_there(site, a)
+    check_all_is_there(fleet, a)
 
 
-def test_drain_alone_pushes_what_a_killed_one_left(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_drain_alone_pushes_what_a_killed_one_left(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     """The last step of a CI job: it is enough whatever has become of the uploader."""
     proxy.rule(action=hang(), method="PUT")
-    a = site.machine("a", proxied.env)
-    site.libraries(a).compile_all(NAMES[:3])
+    a = fleet.machine("a", proxied.env)
+    fleet.libraries(a).compile_all(NAMES[:3])
     uploader = Uploader(a)
     uploader.pid()
     uploader.kill()
@@ -75,40 +75,40 @@ def test_drain_alone_pushes_what_a_killed_one_left(site: Site, proxied: Bucket, 
     assert entries(a) == proxied.names()
 
 
-def test_the_server_is_killed_and_comes_back(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_the_server_is_killed_and_comes_back(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     proxy.rule(action=delay(0.3), method="PUT")
-    a = site.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "1"})
-    site.libraries(a).compile_all(NAMES[:6])
+    a = fleet.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "1"})
+    fleet.libraries(a).compile_all(NAMES[:6])
     uploader = Uploader(a)
     until(proxied.names, "the first object")
-    with down(site.server):
-        assert site.libraries(a).compile_all(NAMES[6:8]) == ["miss", "miss"]
+    with down(fleet.server):
+        assert fleet.libraries(a).compile_all(NAMES[6:8]) == ["miss", "miss"]
         assert len(uploader.queue()) >= 2
     proxy.clear()
     uploader.drain("120s").ok()
-    check_all_is_there(site, a)
+    check_all_is_there(fleet, a)
 
 
-def test_a_reply_that_is_lost_is_no_failure(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_a_reply_that_is_lost_is_no_failure(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     """The write succeeded, and whoever tries again is told that it is there."""
     proxy.rule(action=drop_reply(), method="PUT", times=3)
-    a = site.machine("a", proxied.env)
-    site.libraries(a).compile_all(NAMES[:3])
+    a = fleet.machine("a", proxied.env)
+    fleet.libraries(a).compile_all(NAMES[:3])
     Uploader(a).drain().ok()
-    check_all_is_there(site, a)
+    check_all_is_there(fleet, a)
 
 
 DEAD = {"503 for ever": status(503), "accepts and never answers": hang(), "hangs after headers": hang_after_headers()}
 
 
 @pytest.mark.parametrize("how", DEAD)
-def test_a_dead_remote_slows_nobody_and_loses_nothing(site: Site, proxied: Bucket, proxy: Proxy, how: str) -> None:
+def test_a_dead_remote_slows_nobody_and_loses_nothing(fleet: Fleet, proxied: Bucket, proxy: Proxy, how: str) -> None:
     """A compile waits 3 s at most; twenty of them would come to a minute if each waited."""
     proxy.rule(action=DEAD[how])
-    a = site.machine("a", proxied.env)
+    a = fleet.machine("a", proxied.env)
     names = [f"crate{number:02}" for number in range(20)]
     started = time.monotonic()
-    assert set(site.libraries(a).compile_all(names)) == {"miss"}
+    assert set(fleet.libraries(a).compile_all(names)) == {"miss"}
     took = time.monotonic() - started
     assert took < 40, f"twenty small compiles took {took:.0f} s"
     assert proxy.requests, "nobody asked the remote"
@@ -118,34 +118,34 @@ def test_a_dead_remote_slows_nobody_and_loses_nothing(site: Site, proxied: Bucke
     one_line(uploader.drain("2s"))
     proxy.clear()
     uploader.drain("180s").ok()
-    check_all_is_there(site, a)
+    check_all_is_there(fleet, a)
 
 
-def test_a_server_that_is_down_is_waited_for(site: Site) -> None:
+def test_a_server_that_is_down_is_waited_for(fleet: Fleet) -> None:
     """Refused: all stays queued, through a change of uploaders, until the server is there."""
-    a = site.machine("a", site.bucket.env)
+    a = fleet.machine("a", fleet.bucket.env)
     uploader = Uploader(a)
-    with down(site.server):
+    with down(fleet.server):
         run = a.cargo("build", env={"KACHE_WARM_TARGETS": "0"}).ok()
         assert set(results([run])) == {"miss"}
         assert a.program() == SAYS
         assert len(uploader.queue()) >= 5
         told = one_line(uploader.drain("2s"))
-        assert site.bucket.server.secret_key not in told
+        assert fleet.bucket.server.secret_key not in told
         uploader.command("restart").ok()
         assert len(uploader.queue()) >= 5
     uploader.drain("180s").ok()
     assert uploader.queue() == []
-    assert entries(a) <= site.bucket.names()
+    assert entries(a) <= fleet.bucket.names()
 
 
 @pytest.mark.parametrize("how", ["refused", "black hole"])
-def test_an_address_where_nobody_is(site: Site, how: str) -> None:
+def test_an_address_where_nobody_is(fleet: Fleet, how: str) -> None:
     """What was queued while the address was wrong is pushed with the right one."""
     with refused() if how == "refused" else black_hole() as nowhere:
-        a = site.machine("a", {**site.bucket.env, "KACHE_S3_ENDPOINT": nowhere})
+        a = fleet.machine("a", {**fleet.bucket.env, "KACHE_S3_ENDPOINT": nowhere})
         started = time.monotonic()
-        assert set(site.libraries(a).compile_all(NAMES)) == {"miss"}
+        assert set(fleet.libraries(a).compile_all(NAMES)) == {"miss"}
         took = time.monotonic() - started
         assert took < 25, f"twelve small compiles took {took:.0f} s"
         uploader = Uploader(a)
@@ -156,23 +156,23 @@ def test_an_address_where_nobody_is(site: Site, how: str) -> None:
         assert len(uploader.queue()) == len(NAMES)
 
 
-def test_a_slow_answer_is_not_waited_for(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_a_slow_answer_is_not_waited_for(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     """The remote has it, but not within 3 s: compiled, as without it."""
-    a = site.machine("a", site.bucket.env)
-    site.libraries(a).compile("first")
+    a = fleet.machine("a", fleet.bucket.env)
+    fleet.libraries(a).compile("first")
     Uploader(a).drain().ok()
     proxy.rule(action=delay(600))
-    b = site.machine("b", proxied.env, KACHE_REMOTE_READONLY="1")
+    b = fleet.machine("b", proxied.env, KACHE_REMOTE_READONLY="1")
     started = time.monotonic()
-    assert site.libraries(b).compile("first") == "miss"
+    assert fleet.libraries(b).compile("first") == "miss"
     assert time.monotonic() - started < 30
     proxy.clear()
 
 
-def test_what_the_remote_lacks_is_asked_once(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_what_the_remote_lacks_is_asked_once(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     """Compiles of a crate that the remote has never seen: the answer is kept, and no compile asks again."""
-    a = site.machine("a", proxied.env, KACHE_REMOTE_READONLY="1")
-    libraries = site.libraries(a)
+    a = fleet.machine("a", proxied.env, KACHE_REMOTE_READONLY="1")
+    libraries = fleet.libraries(a)
     for number in range(8):
         assert libraries.compile("absent", f"pub fn f() -> u32 {{ {number} }}\n") == "miss"
     asked = [path for _, path, _ in proxy.requests if "absent" in path]
@@ -180,13 +180,13 @@ def test_what_the_remote_lacks_is_asked_once(site: Site, proxied: Bucket, proxy:
     assert len(proxy.requests) <= 8, proxy.requests
 
 
-def test_what_is_asked_of_one_version_says_nothing_of_the_next(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_what_is_asked_of_one_version_says_nothing_of_the_next(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     """One version of a crate is missing in the remote, another one is there."""
-    a = site.machine("a", site.bucket.env)
-    site.libraries(a).compile("present", "pub fn f() -> u32 { 1 }\n")
+    a = fleet.machine("a", fleet.bucket.env)
+    fleet.libraries(a).compile("present", "pub fn f() -> u32 { 1 }\n")
     Uploader(a).drain().ok()
-    b = site.machine("b", proxied.env, KACHE_REMOTE_READONLY="1")
-    libraries = site.libraries(b)
+    b = fleet.machine("b", proxied.env, KACHE_REMOTE_READONLY="1")
+    libraries = fleet.libraries(b)
     assert libraries.compile("present", "pub fn f() -> u32 { 2 }\n") == "miss"
     asked = len(proxy.requests)
     b.run("purge").ok()
@@ -196,40 +196,40 @@ def test_what_is_asked_of_one_version_says_nothing_of_the_next(site: Site, proxi
 
 
 @pytest.mark.parametrize("how", ["read-only keys", "wrong secret", "no bucket"])
-def test_a_remote_that_takes_nothing(site: Site, how: str) -> None:
+def test_a_remote_that_takes_nothing(fleet: Fleet, how: str) -> None:
     more = {
         "read-only keys": {
-            "KACHE_S3_ACCESS_KEY": site.bucket.server.read_only_access_key,
-            "KACHE_S3_SECRET_KEY": site.bucket.server.read_only_secret_key,
+            "KACHE_S3_ACCESS_KEY": fleet.bucket.server.read_only_access_key,
+            "KACHE_S3_SECRET_KEY": fleet.bucket.server.read_only_secret_key,
         },
         "wrong secret": {"KACHE_S3_SECRET_KEY": "wrong-but-secret"},
         "no bucket": {"KACHE_S3_BUCKET": "no-such-bucket"},
     }[how]
-    a = site.machine("a", {**site.bucket.env, **more})
-    assert site.libraries(a).compile_all(NAMES[:4]) == ["miss"] * 4
+    a = fleet.machine("a", {**fleet.bucket.env, **more})
+    assert fleet.libraries(a).compile_all(NAMES[:4]) == ["miss"] * 4
     uploader = Uploader(a)
     told = one_line(uploader.drain("10s"))
     assert uploader.log()
     for text in (told, uploader.log(), uploader.command("status").stdout):
-        for secret in ("wrong-but-secret", site.bucket.server.read_only_secret_key, site.bucket.server.secret_key):
+        for secret in ("wrong-but-secret", fleet.bucket.server.read_only_secret_key, fleet.bucket.server.secret_key):
             assert secret not in text
     assert len(uploader.queue()) == 4
     if how == "no bucket":
         return  # what was for that bucket goes to no other
     # the rights were given meanwhile
     uploader.command("stop").ok()
-    a.env.update(site.bucket.env)
+    a.env.update(fleet.bucket.env)
     uploader.drain().ok()
-    assert entries(a) == site.bucket.names()
+    assert entries(a) == fleet.bucket.names()
 
 
 @pytest.mark.parametrize("command", [("purge",), ("gc", "--max-size", "1KiB")])
 def test_what_was_evicted_before_it_was_pushed_is_passed_over(
-    site: Site, proxied: Bucket, proxy: Proxy, command: List[str]
+    fleet: Fleet, proxied: Bucket, proxy: Proxy, command: List[str]
 ) -> None:
     proxy.rule(action=status(503))
-    a = site.machine("a", proxied.env)
-    libraries = site.libraries(a)
+    a = fleet.machine("a", proxied.env)
+    libraries = fleet.libraries(a)
     libraries.compile_all(NAMES[:3])
     a.run(*command).ok()
     assert entries(a) == set()
@@ -240,14 +240,14 @@ def test_what_was_evicted_before_it_was_pushed_is_passed_over(
     assert uploader.queue() == []
     assert entries(a, "later") <= proxied.names()
     # what was pushed, was pushed whole
-    c = site.machine("z", proxied.env)
-    assert site.libraries(c).compile("later") == "remote_hit"
+    c = fleet.machine("z", proxied.env)
+    assert fleet.libraries(c).compile("later") == "remote_hit"
 
 
-def test_gc_and_purge_while_it_pushes(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_gc_and_purge_while_it_pushes(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     proxy.rule(action=delay(0.2), method="PUT")
-    a = site.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "2"})
-    libraries = site.libraries(a)
+    a = fleet.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "2"})
+    libraries = fleet.libraries(a)
     for round_, command in enumerate((["gc", "--max-size", "1KiB"], ["purge"], ["purge", "--crate-name", "x2"])):
         libraries.compile_all([f"x{round_}", f"y{round_}", f"z{round_}"])
         a.run(*command)
@@ -257,18 +257,18 @@ def test_gc_and_purge_while_it_pushes(site: Site, proxied: Bucket, proxy: Proxy)
     assert Uploader(a).pids() == [pid]
     assert Uploader(a).queue() == []
     assert entries(a) <= proxied.names()
-    doctor = json.loads(a.run("doctor", "--checksums", "--json", env={"RUSTC_WRAPPER": str(site.kache.path)}).stdout)
+    doctor = json.loads(a.run("doctor", "--checksums", "--json", env={"RUSTC_WRAPPER": str(fleet.kache.path)}).stdout)
     assert doctor["verify"]["problems"] == 0, doctor["verify"]
     # every object that got there is whole
-    c = site.machine("z", proxied.env)
+    c = fleet.machine("z", proxied.env)
     names = sorted({key.partition("/")[0] for key in proxied.names()})
-    assert set(site.libraries(c).compile_all(names)) <= HITS
+    assert set(fleet.libraries(c).compile_all(names)) <= HITS
 
 
-def test_the_cache_directory_goes_away(site: Site) -> None:
+def test_the_cache_directory_goes_away(fleet: Fleet) -> None:
     """``rm -rf`` on it: the uploader of what was there does not serve, and does not stay for ever."""
-    a = site.machine("a", site.bucket.env)
-    libraries = site.libraries(a)
+    a = fleet.machine("a", fleet.bucket.env)
+    libraries = fleet.libraries(a)
     libraries.compile("first")
     uploader = Uploader(a)
     old = uploader.pid()
@@ -277,17 +277,17 @@ def test_the_cache_directory_goes_away(site: Site) -> None:
     assert libraries.compile("second") == "miss"
     until(uploader.answers, "an uploader of the new directory")
     uploader.drain().ok()
-    assert entries(a, "second") <= site.bucket.names()
+    assert entries(a, "second") <= fleet.bucket.names()
     until(lambda: len(uploader.pids()) == 1, f"the end of one of {uploader.pids()}, the old one being {old}")
 
 
 @pytest.mark.soak
-def test_killed_at_random_nothing_is_lost(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_killed_at_random_nothing_is_lost(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     """Uploader, ``sync`` and server, 50 rounds: every object arrives, and what the remote has said it has it keeps."""
     chance = random.Random(20261126)
     proxy.rule(action=delay(0.05), method="PUT")
-    a = site.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "2"})
-    libraries, uploader = site.libraries(a), Uploader(a)
+    a = fleet.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "2"})
+    libraries, uploader = fleet.libraries(a), Uploader(a)
     acknowledged: Set[str] = set()
     for number in range(50):
         assert libraries.compile_all([f"r{number}a", f"r{number}b", f"r{number}c"]) == ["miss"] * 3
@@ -296,9 +296,9 @@ def test_killed_at_random_nothing_is_lost(site: Site, proxied: Bucket, proxy: Pr
         if victim == "uploader":
             uploader.kill()
         elif victim == "server":
-            site.server.kill()
+            fleet.server.kill()
             time.sleep(chance.random())
-            site.server.restart()
+            fleet.server.restart()
         else:
             killed_sync(a, chance.random())
         keys = proxied.names()
@@ -307,7 +307,7 @@ def test_killed_at_random_nothing_is_lost(site: Site, proxied: Bucket, proxy: Pr
     assert libraries.compile("last") == "miss"
     uploader.drain("300s").ok()
     assert len(entries(a)) == 151
-    check_all_is_there(site, a)
+    check_all_is_there(fleet, a)
 
 
 def killed_sync(a: Machine, seconds: float) -> None:
@@ -325,13 +325,13 @@ def killed_sync(a: Machine, seconds: float) -> None:
 
 
 @pytest.mark.soak
-def test_a_remote_that_comes_back_is_used_again(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_a_remote_that_comes_back_is_used_again(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     """Trouble is no "no": what could not be asked is asked again once the circuit has closed."""
-    a = site.machine("a", site.bucket.env)
-    site.libraries(a).compile("first")
+    a = fleet.machine("a", fleet.bucket.env)
+    fleet.libraries(a).compile("first")
     Uploader(a).drain().ok()
-    b = site.machine("b", proxied.env, KACHE_REMOTE_READONLY="1")
-    libraries = site.libraries(b)
+    b = fleet.machine("b", proxied.env, KACHE_REMOTE_READONLY="1")
+    libraries = fleet.libraries(b)
     proxy.rule(action=status(503))
     assert libraries.compile("first") == "miss"
     proxy.clear()
@@ -345,13 +345,13 @@ def test_a_remote_that_comes_back_is_used_again(site: Site, proxied: Bucket, pro
 
 
 @pytest.mark.soak
-def test_stopped_and_killed_between_the_steps_of_a_drain(site: Site, proxied: Bucket, proxy: Proxy) -> None:
+def test_stopped_and_killed_between_the_steps_of_a_drain(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
     """A drain whose uploader is killed under it goes on with another one, or says that it could not."""
     proxy.rule(action=delay(0.5), method="PUT")
-    a = site.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "1"})
+    a = fleet.machine("a", {**proxied.env, "KACHE_S3_CONCURRENCY": "1"})
     uploader = Uploader(a)
     for number in range(5):
-        site.libraries(a).compile_all([f"r{number}n{each}" for each in range(4)])
+        fleet.libraries(a).compile_all([f"r{number}n{each}" for each in range(4)])
         killer = threading.Timer(0.7, end, [uploader.pid()])
         killer.start()
         run = uploader.drain("60s")
@@ -360,4 +360,4 @@ def test_stopped_and_killed_between_the_steps_of_a_drain(site: Site, proxied: Bu
         assert (run.returncode == 0) == (uploader.queue() == [])
     proxy.clear()
     uploader.drain().ok()
-    check_all_is_there(site, a)
+    check_all_is_there(fleet, a)

@@ -11,7 +11,7 @@ from typing import Callable, Dict
 import zstandard
 
 from tests.remote.machines import SAYS, results
-from tests.remote.uploaders import HITS, Site, Uploader, entries
+from tests.remote.uploaders import HITS, Fleet, Uploader, entries
 from tests.servers.proxy import Proxy
 
 
@@ -67,32 +67,32 @@ HOSTILE: Dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def spoiled(site: Site) -> None:
+def spoiled(fleet: Fleet) -> None:
     """Push a library for each kind of trouble, and put the trouble in its place."""
-    a = site.machine("a", site.bucket.env)
-    site.libraries(a).compile_all([*HOSTILE, "exchanged", "good"])
+    a = fleet.machine("a", fleet.bucket.env)
+    fleet.libraries(a).compile_all([*HOSTILE, "exchanged", "good"])
     Uploader(a).drain().ok()
     (good,) = entries(a, "good")
-    for key in site.bucket.names():
+    for key in fleet.bucket.names():
         crate = key.partition("/")[0]
         if crate in HOSTILE:
-            site.bucket.write(key, HOSTILE[crate](site.bucket.read(key)))
+            fleet.bucket.write(key, HOSTILE[crate](fleet.bucket.read(key)))
         elif crate == "exchanged":
-            site.bucket.write(key, site.bucket.read(good))
+            fleet.bucket.write(key, fleet.bucket.read(good))
 
 
-def test_hostile_objects_are_refused_and_told_once(site: Site) -> None:
-    spoiled(site)
-    b = site.machine("b", site.bucket.env, KACHE_REMOTE_READONLY="1")
-    libraries = site.libraries(b)
+def test_hostile_objects_are_refused_and_told_once(fleet: Fleet) -> None:
+    spoiled(fleet)
+    b = fleet.machine("b", fleet.bucket.env, KACHE_REMOTE_READONLY="1")
+    libraries = fleet.libraries(b)
     names = [*HOSTILE, "exchanged"]
     assert dict(zip(names, libraries.compile_all(names))) == dict.fromkeys(names, "miss")
     assert libraries.compile("good") == "remote_hit"
     for name in [*names, "good"]:
-        mine, theirs = libraries.output(name), site.world.root / "a/src/ws/target/debug/deps" / f"lib{name}-1.rlib"
+        mine, theirs = libraries.output(name), fleet.world.root / "a/src/ws/target/debug/deps" / f"lib{name}-1.rlib"
         assert mine.read_bytes() == theirs.read_bytes(), name
     keys = entries(b)
-    doctor = json.loads(b.run("doctor", "--checksums", "--json", env={"RUSTC_WRAPPER": str(site.kache.path)}).stdout)
+    doctor = json.loads(b.run("doctor", "--checksums", "--json", env={"RUSTC_WRAPPER": str(fleet.kache.path)}).stdout)
     assert doctor["verify"]["problems"] == 0, doctor["verify"]
     # again, with nothing left of what was compiled
     b.run("purge").ok()
@@ -102,51 +102,51 @@ def test_hostile_objects_are_refused_and_told_once(site: Site) -> None:
         crate, digest = key.split("/")
         told = [line for line in lines if digest[:12] in line or f"{crate}/" in line]
         assert len(told) == (0 if crate == "good" else 1), "\n".join([key, *told, "all:", *lines])
-    assert not list(site.world.root.rglob("*escaped*"))
+    assert not list(fleet.world.root.rglob("*escaped*"))
     assert not Path("/tmp/kache-escaped").exists()
     assert Uploader(b).runs()
 
 
-def test_what_is_damaged_there_is_mended_by_whoever_compiles_it(site: Site) -> None:
-    spoiled(site)
+def test_what_is_damaged_there_is_mended_by_whoever_compiles_it(fleet: Fleet) -> None:
+    spoiled(fleet)
     names = [*HOSTILE, "exchanged"]
-    b = site.machine("b", site.bucket.env)
-    assert set(site.libraries(b).compile_all(names)) == {"miss"}
+    b = fleet.machine("b", fleet.bucket.env)
+    assert set(fleet.libraries(b).compile_all(names)) == {"miss"}
     Uploader(b).drain().ok()
-    c = site.machine("c", site.bucket.env, KACHE_REMOTE_READONLY="1")
-    assert dict(zip(names, site.libraries(c).compile_all(names))) == dict.fromkeys(names, "remote_hit")
+    c = fleet.machine("c", fleet.bucket.env, KACHE_REMOTE_READONLY="1")
+    assert dict(zip(names, fleet.libraries(c).compile_all(names))) == dict.fromkeys(names, "remote_hit")
 
 
-def test_hostile_plans_and_units_do_not_stop_a_build(site: Site) -> None:
+def test_hostile_plans_and_units_do_not_stop_a_build(fleet: Fleet) -> None:
     """All that is no entry is spoiled: what Cargo asks for still comes from the entries, or is compiled."""
-    a = site.machine("a", site.bucket.env)
+    a = fleet.machine("a", fleet.bucket.env)
     a.cargo("build").ok()
     a.run("save", "--push").ok()
     Uploader(a).drain().ok()
-    others = sorted(key for key in site.bucket.names() if key.startswith(".units/"))
+    others = sorted(key for key in fleet.bucket.names() if key.startswith(".units/"))
     assert any("/plans/" in key for key in others)
     for number, key in enumerate(others):
         how = list(HOSTILE.values())[number % len(HOSTILE)]
-        site.bucket.write(key, how(site.bucket.read(key)))
-    b = site.machine("b", site.bucket.env, KACHE_REMOTE_READONLY="1", KACHE_WARM_TARGETS="0")
+        fleet.bucket.write(key, how(fleet.bucket.read(key)))
+    b = fleet.machine("b", fleet.bucket.env, KACHE_REMOTE_READONLY="1", KACHE_WARM_TARGETS="0")
     run = b.cargo("build").ok()
     assert set(results([run])) <= {"miss", *HITS}
     assert b.program() == SAYS
-    assert not list(site.world.root.rglob("*escaped*"))
+    assert not list(fleet.world.root.rglob("*escaped*"))
 
 
-def test_a_crate_with_a_thousand_objects(site: Site, proxy: Proxy) -> None:
+def test_a_crate_with_a_thousand_objects(fleet: Fleet, proxy: Proxy) -> None:
     """The one that is needed is found among them, in a few requests, and they are not all fetched."""
-    a = site.machine("a", site.bucket.env, KACHE_WARM_TARGETS="0", KACHE_TAKE_UNITS="1")
+    a = fleet.machine("a", fleet.bucket.env, KACHE_WARM_TARGETS="0", KACHE_TAKE_UNITS="1")
     a.cargo("build").ok()
     Uploader(a).drain().ok()
     (native,) = entries(a, "native")
-    data = site.bucket.read(native)
+    data = fleet.bucket.read(native)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: site.bucket.write(f"native/{number:064x}.tar.zst", data), range(1000)))
-    b = site.machine(
+        list(pool.map(lambda number: fleet.bucket.write(f"native/{number:064x}.tar.zst", data), range(1000)))
+    b = fleet.machine(
         "b",
-        site.through(proxy).env,
+        fleet.through(proxy).env,
         KACHE_WARM_TARGETS="0",
         KACHE_REMOTE_READONLY="1",
     )

@@ -11,7 +11,7 @@ from typing import Callable, Iterator, List
 
 import pytest
 
-from tests.remote.uploaders import Site, Uploader, entries, never, unprivileged, until
+from tests.remote.uploaders import Fleet, Uploader, entries, never, unprivileged, until
 
 
 def connected(path: Path) -> socket.socket:
@@ -40,10 +40,10 @@ RUBBISH = {
 }
 
 
-def test_rubbish_is_heard_and_the_next_one_served(site: Site) -> None:
+def test_rubbish_is_heard_and_the_next_one_served(fleet: Fleet) -> None:
     """Rubbish, 10 MB of it, half a request, nothing at all, and a hundred that hold the line."""
-    a = site.machine("a", site.bucket.env)
-    libraries = site.libraries(a)
+    a = fleet.machine("a", fleet.bucket.env)
+    libraries = fleet.libraries(a)
     libraries.compile("first")
     uploader = Uploader(a)
     pid = uploader.pid()
@@ -65,7 +65,7 @@ def test_rubbish_is_heard_and_the_next_one_served(site: Site) -> None:
         assert libraries.compile_all(["second", "third"]) == ["miss", "miss"]
         uploader.drain().ok()
         assert uploader.pids() == [pid]
-    assert entries(a) == site.bucket.names()
+    assert entries(a) == fleet.bucket.names()
     assert uploader.runs()
     memory = Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0]
     assert int(memory) < 300_000, "it kept what it was sent"
@@ -159,24 +159,24 @@ STRANGERS = [
 
 
 @pytest.mark.parametrize("answer", STRANGERS)
-def test_a_stranger_at_the_socket(site: Site, answer: Callable[[socket.socket], None]) -> None:
+def test_a_stranger_at_the_socket(fleet: Fleet, answer: Callable[[socket.socket], None]) -> None:
     """Builds pass, silently and in bounded time; what is to be pushed is, once the stranger has gone."""
-    a = site.machine("a", site.bucket.env)
+    a = fleet.machine("a", fleet.bucket.env)
     uploader = Uploader(a)
     with stranger(uploader.socket, answer):
         started = time.monotonic()
-        assert site.libraries(a).compile("first") == "miss"
+        assert fleet.libraries(a).compile("first") == "miss"
         assert time.monotonic() - started < 30
         told = uploader.command("status", timeout=60)
         assert told.returncode in (0, 1), told
     uploader.drain().ok()
-    assert entries(a) == site.bucket.names()
+    assert entries(a) == fleet.bucket.names()
 
 
 @pytest.mark.parametrize("what", ["socket", "file", "dangling link", "pipe"])
-def test_what_lies_where_the_socket_shall_be(site: Site, what: str) -> None:
+def test_what_lies_where_the_socket_shall_be(fleet: Fleet, what: str) -> None:
     """Of a crash, a backup, a copy: the uploader takes its place."""
-    a = site.machine("a", site.bucket.env)
+    a = fleet.machine("a", fleet.bucket.env)
     uploader = Uploader(a)
     uploader.socket.parent.mkdir(parents=True)
     if what == "socket":
@@ -185,36 +185,36 @@ def test_what_lies_where_the_socket_shall_be(site: Site, what: str) -> None:
     elif what == "file":
         uploader.socket.write_text("a backup's idea of a socket")
     elif what == "dangling link":
-        uploader.socket.symlink_to(site.world.root / "nowhere" / "at-all")
+        uploader.socket.symlink_to(fleet.world.root / "nowhere" / "at-all")
     else:
         os.mkfifo(uploader.socket)
     assert not uploader.runs()
-    assert site.libraries(a).compile("first") == "miss"
+    assert fleet.libraries(a).compile("first") == "miss"
     assert uploader.drain().returncode == 0
-    assert entries(a) == site.bucket.names()
-    assert not (site.world.root / "nowhere").exists()
+    assert entries(a) == fleet.bucket.names()
+    assert not (fleet.world.root / "nowhere").exists()
     uploader.command("stop").ok()
     uploader.gone()
 
 
-def test_a_directory_where_the_socket_shall_be(site: Site) -> None:
+def test_a_directory_where_the_socket_shall_be(fleet: Fleet) -> None:
     """None can start: builds pass, the queue is kept, and no attempts pile up."""
-    a = site.machine("a", site.bucket.env)
+    a = fleet.machine("a", fleet.bucket.env)
     uploader = Uploader(a)
     (uploader.socket / "mine").mkdir(parents=True)
-    assert site.libraries(a).compile_all(["first", "second", "third"]) == ["miss"] * 3
+    assert fleet.libraries(a).compile_all(["first", "second", "third"]) == ["miss"] * 3
     uploader.gone()
     assert (uploader.socket / "mine").is_dir()
     (uploader.socket / "mine").rmdir()
     uploader.socket.rmdir()
     uploader.drain().ok()
-    assert entries(a) == site.bucket.names()
+    assert entries(a) == fleet.bucket.names()
 
 
 @pytest.mark.parametrize("part", ["daemon.log", "queue"])
 @pytest.mark.parametrize("as_what", ["file", "directory", "dangling link"])
-def test_a_part_of_it_is_something_else(site: Site, part: str, as_what: str) -> None:
-    a = site.machine("a", site.bucket.env)
+def test_a_part_of_it_is_something_else(fleet: Fleet, part: str, as_what: str) -> None:
+    a = fleet.machine("a", fleet.bucket.env)
     path = a.cache_dir / part
     path.parent.mkdir(parents=True)
     if as_what == "file":
@@ -222,8 +222,8 @@ def test_a_part_of_it_is_something_else(site: Site, part: str, as_what: str) -> 
     elif as_what == "directory":
         path.mkdir()
     else:
-        path.symlink_to(site.world.root / "nowhere" / "at-all")
-    libraries = site.libraries(a)
+        path.symlink_to(fleet.world.root / "nowhere" / "at-all")
+    libraries = fleet.libraries(a)
     assert libraries.compile_all(["first", "second"]) == ["miss", "miss"]
     assert Uploader(a).drain("20s").returncode in (0, 1)
     Uploader(a).kill()
@@ -233,41 +233,46 @@ def test_a_part_of_it_is_something_else(site: Site, part: str, as_what: str) -> 
         path.unlink()
     assert libraries.compile("third") == "miss"
     Uploader(a).drain().ok()
-    assert entries(a, "third") <= site.bucket.names()
+    assert entries(a, "third") <= fleet.bucket.names()
 
 
-def test_a_path_too_long_for_a_socket(site: Site) -> None:
+def test_a_path_too_long_for_a_socket(fleet: Fleet) -> None:
     """sun_path holds 108 bytes: it works nevertheless, or nobody hears of it."""
-    a = site.machine("long" * 40, site.bucket.env)
+    a = fleet.machine("long" * 40, fleet.bucket.env)
     uploader = Uploader(a)
     assert len(os.fsencode(uploader.socket)) > 108
-    assert site.libraries(a).compile_all(["first", "second"]) == ["miss", "miss"]
+    assert fleet.libraries(a).compile_all(["first", "second"]) == ["miss", "miss"]
     uploader.drain().ok()
     assert uploader.queue() == []
-    assert entries(a) == site.bucket.names()
-    b = site.machine("other" * 30, site.bucket.env)
-    assert site.libraries(b).compile_all(["first", "second"]) in (["remote_hit"] * 2, ["miss"] * 2)
+    assert entries(a) == fleet.bucket.names()
+    b = fleet.machine("other" * 30, fleet.bucket.env)
+    assert fleet.libraries(b).compile_all(["first", "second"]) in (["remote_hit"] * 2, ["miss"] * 2)
     assert len(uploader.pids()) <= 1
     uploader.command("stop").ok()
     uploader.gone()
 
 
-def test_a_cache_directory_with_an_odd_name(site: Site) -> None:
-    a = site.machine("caf\u00e9 %s $HOME", site.bucket.env)
+def test_a_cache_directory_that_is_not_utf8(fleet: Fleet) -> None:
+    a = fleet.machine("a", fleet.bucket.env)
+    # rustc itself wants all others to be UTF-8
+    a.name = os.fsdecode(b"caf\xe9 %s $HOME")
+    a.env["KACHE_CACHE_DIR"] = str(a.cache_dir)
     uploader = Uploader(a)
-    assert site.libraries(a).compile("first") == "miss"
+    assert fleet.libraries(a).compile("first") == "miss"
     uploader.drain().ok()
-    assert {key.partition("/")[0] for key in site.bucket.names()} == {"first"}
+    assert {key.partition("/")[0] for key in fleet.bucket.names()} == {"first"}
     uploader.command("stop").ok()
     uploader.gone()
 
 
 @pytest.mark.parametrize("filled", [False, True])
-def test_a_cache_directory_that_cannot_be_written(site: Site, require_tool: Callable[[str], str], filled: bool) -> None:
+def test_a_cache_directory_that_cannot_be_written(
+    fleet: Fleet, require_tool: Callable[[str], str], filled: bool
+) -> None:
     """Compiles pass, hits are hits, and nothing is left running."""
     prefix = unprivileged(require_tool("setpriv"))
-    a = site.machine("a", site.bucket.env)
-    libraries = site.libraries(a)
+    a = fleet.machine("a", fleet.bucket.env)
+    libraries = fleet.libraries(a)
     if filled:
         assert libraries.compile("first") == "miss"
         Uploader(a).drain().ok()
@@ -284,10 +289,10 @@ def test_a_cache_directory_that_cannot_be_written(site: Site, require_tool: Call
             run = a.view().run(command, timeout=60, **libraries.options(name)).ok()
             assert libraries.output(name).exists()
             assert not [line for line in run.stderr.splitlines() if not line.startswith("{")], run.stderr
-        told = a.view().run([*prefix, site.kache.path, "daemon", "status"], timeout=60)
+        told = a.view().run([*prefix, fleet.kache.path, "daemon", "status"], timeout=60)
         assert told.returncode == 1, told
         assert "Traceback" not in told.stderr
-        drained = a.view().run([*prefix, site.kache.path, "daemon", "drain", "--timeout", "5s"], timeout=60)
+        drained = a.view().run([*prefix, fleet.kache.path, "daemon", "drain", "--timeout", "5s"], timeout=60)
         assert drained.returncode in (0, 1)
         assert "Traceback" not in drained.stderr
         never(Uploader(a).pids, "an uploader that cannot write", 1)
@@ -296,10 +301,10 @@ def test_a_cache_directory_that_cannot_be_written(site: Site, require_tool: Call
             path.chmod(0o755)
 
 
-def test_a_stale_lock_holds_up_nobody(site: Site) -> None:
+def test_a_stale_lock_holds_up_nobody(fleet: Fleet) -> None:
     """All that a crash leaves: locks by file that nobody holds, the dead one's number, a half-written queue file."""
-    a = site.machine("a", site.bucket.env)
-    libraries = site.libraries(a)
+    a = fleet.machine("a", fleet.bucket.env)
+    libraries = fleet.libraries(a)
     libraries.compile("first")
     uploader = Uploader(a)
     uploader.pid()
@@ -314,16 +319,16 @@ def test_a_stale_lock_holds_up_nobody(site: Site) -> None:
         (a.cache_dir / "queue" / name).write_bytes(data)
     assert libraries.compile("second") == "miss"
     pid = uploader.pid()
-    until(lambda: entries(a) == site.bucket.names(), "the push of what is whole")
+    until(lambda: entries(a) == fleet.bucket.names(), "the push of what is whole")
     run = uploader.drain("20s")
     assert run.returncode == 0, f"what cannot be read is not waited for\n{run}\n{uploader.queue()}"
     assert uploader.pids() == [pid]
 
 
-def test_hostile_names_in_the_queue_reach_nothing(site: Site) -> None:
+def test_hostile_names_in_the_queue_reach_nothing(fleet: Fleet) -> None:
     """A cache directory that somebody else could write: names that lead out of the store push nothing of outside."""
-    a = site.machine("a", site.bucket.env)
-    libraries = site.libraries(a)
+    a = fleet.machine("a", fleet.bucket.env)
+    libraries = fleet.libraries(a)
     secret = a.view().root / "a" / "home" / "id_rsa"
     secret.write_text("very private")
     libraries.compile("first")
@@ -338,17 +343,17 @@ def test_hostile_names_in_the_queue_reach_nothing(site: Site) -> None:
     (queue / "directory").mkdir()
     os.mkfifo(queue / "pipe")
     assert libraries.compile("second") == "miss"
-    until(lambda: entries(a) == site.bucket.names(), "the push of the second")
+    until(lambda: entries(a) == fleet.bucket.names(), "the push of the second")
     uploader.drain("10s")
-    assert site.bucket.names() == entries(a)
+    assert fleet.bucket.names() == entries(a)
     assert secret.read_text() == "very private"
     assert uploader.runs()
 
 
-def test_many_wrappers_and_a_killed_one(site: Site) -> None:
+def test_many_wrappers_and_a_killed_one(fleet: Fleet) -> None:
     """A wrapper that dies while it waits for an answer does no harm."""
-    a = site.machine("a", site.bucket.env)
-    libraries = site.libraries(a)
+    a = fleet.machine("a", fleet.bucket.env)
+    libraries = fleet.libraries(a)
     libraries.compile("first")
     uploader = Uploader(a)
     pid = uploader.pid()
@@ -368,4 +373,4 @@ def test_many_wrappers_and_a_killed_one(site: Site) -> None:
     assert libraries.compile("last") == "miss"
     uploader.drain().ok()
     assert uploader.pids() == [pid]
-    assert entries(a) <= site.bucket.names()
+    assert entries(a) <= fleet.bucket.names()

@@ -276,16 +276,19 @@ class WatchedCompiler(Poison):
     def _script(self, path: Path) -> bytes:
         real = path.with_name("real-" + path.name)
         asks = super()._script(path).partition(b"printf")[0]
-        return asks + (
-            f"log='{self.log}'\nbefore=\n"
-            'for word in "$@"; do\n'
-            "case $before$word in --emit*,*) ;; --emit=dep-info*|--emitdep-info*) log=$log-looks;; esac\n"
-            "before=\n"
-            "case $word in --emit) before=$word;; esac\n"
-            "done\n"
-            "printf '%s\\n' \"$*\" >> \"$log\"\n"
-            f"exec '{real}' \"$@\"\n"
-        ).encode()
+        return (
+            asks
+            + (
+                f"log='{self.log}'\nbefore=\n"
+                'for word in "$@"; do\n'
+                "case $before$word in --emit*,*) ;; --emit=dep-info*|--emitdep-info*) log=$log-looks;; esac\n"
+                "before=\n"
+                "case $word in --emit) before=$word;; esac\n"
+                "done\n"
+                'printf \'%s\\n\' "$*" >> "$log"\n'
+                f"exec '{real}' \"$@\"\n"
+            ).encode()
+        )
 
 
 def unprivileged(setpriv: str) -> List[str]:
@@ -300,7 +303,7 @@ def one_line(run: Run, code: Optional[int] = 1) -> str:
     return run.stderr
 
 
-class Site:
+class Fleet:
     """What all tests of uploaders need: machines, their remote, and libraries for them to compile."""
 
     def __init__(self, world: World, kache: Kache, server: SeaweedFS, prefix: str, compiler: Path) -> None:
