@@ -184,18 +184,20 @@ def of_catalogue(store: Store, found: Catalogue, with_units: bool = True) -> Lis
 
 def of_listing(mover: Transfer, crates: Optional[Set[str]], threads: int) -> List[Listed]:
     """The entries that a remote has of some crates, or of all (None): one listing of everything where that takes fewer
-    requests than one a crate. Raises RemoteError."""
+    requests than one a crate. Without names that have no content: some servers leave one where an upload was cut, and
+    a push is to replace it. Raises RemoteError."""
     listed: List[Listed] = []
     for count, each in enumerate(mover.remote.list("")):
         if crates is not None and count >= PAGE * len(crates):
             break
-        if not each.key.startswith(transfer.UNITS) and (crates is None or each.key.partition("/")[0] in crates):
+        named = each.size and not each.key.startswith(transfer.UNITS)
+        if named and (crates is None or each.key.partition("/")[0] in crates):
             listed.append(each)
     else:
         return listed
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         found = pool.map(lambda crate: list(mover.remote.list(crate + "/")), sorted(crates or ()))
-        return [each for some in found for each in some]
+        return [each for some in found for each in some if each.size]
 
 
 def entry_of_key(key: str) -> Optional[Tuple[str, str]]:

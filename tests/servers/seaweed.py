@@ -10,6 +10,7 @@ What version 4.48 answers to conditions (tests/remote/test_servers.py):
     PUT, If-Match, no such object   412 (not 404), and nothing is written
     DELETE, If-Match: <stale etag>  412, and the object stays
 
+A PUT of which the head came, and then the end of the connection instead of the body, leaves an object of 0 bytes.
 The etag of an object put in one piece is the MD5 of its content: one that was replaced and put back matches again.
 """
 
