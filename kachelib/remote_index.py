@@ -6,28 +6,30 @@ A catalogue of the Cargo.lock that is built names most of it in one request. Wha
 crate: not at all where the remote has no such crate, else with one listing and a look at the newest objects' heads.
 """
 
+import concurrent.futures
 import contextlib
 import os
 import threading
 import time
-from typing import Callable, Dict, Iterator, List, Sequence, Set, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from kachelib import cargo_call, catalogue, sync, transfer
 from kachelib import entry as entry_format
 from kachelib.catalogue import Catalogue, Row
 from kachelib.entry import Candidate
 from kachelib.pack import PackError
-from kachelib.remote import Listed
+from kachelib.remote import Listed, Missing
 from kachelib.store import read_file, replace_file
 from kachelib.transfer import Refused, Transfer
 
 # seconds that a listing is believed
 FRESH = 60.0
 # heads that are read of one crate, the newest objects' first
-MOST_HEADS = 16
+MOST_HEADS = 64
+HEADS_AT_ONCE = 8
 # catalogues of one Cargo.lock that are read: other profiles, other places
 MOST_CATALOGUES = 8
-MOST_CANDIDATES = 8
+MOST_CANDIDATES = 64
 
 # Without a catalogue: crates that are looked at ahead, objects of each that are fetched, and bytes that one may have.
 MOST_CRATES = 500
@@ -86,14 +88,17 @@ class RemoteIndex:
             if time.monotonic() - self._listed_at.get(crate_name, -FRESH) < FRESH:
                 return
             listed = sorted(self._mover.remote.list(crate_name + "/"), key=lambda each: -each.modified)
-            for each in reversed(listed[:MOST_HEADS]):
-                self._read_head(each)
+            with concurrent.futures.ThreadPoolExecutor(HEADS_AT_ONCE) as pool:
+                heads = pool.map(self._read_head, listed[:MOST_HEADS])
+            for row in reversed(list(heads)):
+                if row is not None:
+                    self._add(row)
             self._listed_at[crate_name] = time.monotonic()
 
-    def _read_head(self, listed: Listed) -> None:
+    def _read_head(self, listed: Listed) -> Optional[Row]:
         found = sync.entry_of_key(listed.key)
         if found is None or found[1] in self._heads:
-            return
+            return None
         try:
             action_key, _, candidate = transfer.read_entry(self._mover.head(listed.key))
             if (candidate.crate_name, candidate.cache_key) != found:
@@ -101,8 +106,10 @@ class RemoteIndex:
         except (PackError, Refused) as error:
             self._heads.add(found[1])
             self._refused(listed.key, str(error))
-            return
-        self._add(row_of(action_key, candidate))
+            return None
+        except Missing:
+            return None
+        return row_of(action_key, candidate)
 
     @contextlib.contextmanager
     def _alone(self, name: str) -> Iterator[None]:

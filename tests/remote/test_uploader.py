@@ -137,12 +137,16 @@ def test_hits_of_the_remote_are_told(fleet: Fleet) -> None:
     assert b.run("stats").ok().stdout
 
 
-def test_what_the_lock_file_names_comes_before_it_is_asked_for(fleet: Fleet) -> None:
+@pytest.mark.parametrize("plan", [True, False])
+def test_what_the_lock_file_names_comes_before_it_is_asked_for(fleet: Fleet, plan: bool) -> None:
+    """Whether somebody has published a plan for it or not."""
     a = built(fleet, fleet.bucket)
+    if plan:
+        a.run("save", "--push").ok()
     b = second(fleet, fleet.bucket)
     first = b.cargo("build", "-p", "native").ok()
     assert set(results([first])) <= HITS
-    until(lambda: entries(b) == entries(a), "entries of all crates that Cargo.lock names")
+    until(lambda: entries(b) == entries(a), "entries of all crates that Cargo.lock names", 20)
     rest = b.cargo("build").ok()
     assert set(results([rest])) == {"prefetch_hit"}
     assert b.program() == SAYS
@@ -344,13 +348,14 @@ def test_whom_one_project_trusts_another_need_not(fleet: Fleet) -> None:
     """An uploader that was started without keys does not get unsigned things past one who wants them signed."""
     public = fleet.kache.run("key", "generate", "ci-1", "-o", str(fleet.world.root / "secret")).ok().stdout.strip()
     a = fleet.machine("a", fleet.bucket.env)
-    fleet.libraries(a).compile_all(["first", "second", "third"])
+    fleet.libraries(a).compile_all(["first", "second", "third", "fourth", "fifth"])
     Uploader(a).drain().ok()
     b = fleet.machine("b", fleet.bucket.env, KACHE_REMOTE_READONLY="1")
     assert fleet.libraries(b).compile("first") == "remote_hit"
     Uploader(b).pid()
     assert fleet.libraries(b).compile("second", env={"KACHE_REMOTE_TRUSTED_KEYS": public}) == "miss"
-    assert fleet.libraries(b).compile("third") == "remote_hit"
+    # whichever has to wait for another uploader to start may give up
+    assert "remote_hit" in fleet.libraries(b).compile_all(["third", "fourth", "fifth"])
 
 
 def test_what_is_signed_is_fetched_and_the_key_stays_secret(fleet: Fleet) -> None:
