@@ -149,7 +149,7 @@ class WarmDrive(Drive):
         """The checkout moves, or another one is made and the old one stays; it may be there from before."""
         place = self.chance.choice(PLACES)
         target = self.cargo.world.root / place
-        stays = self.chance.random() < 0.5
+        stays = self.chance.random() < 0.75
         if target != self.ws:
             shutil.rmtree(target, ignore_errors=True)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -265,6 +265,7 @@ class WarmDrive(Drive):
             return
         again = self.build("target", "-v")
         assert again.built() == set(), f"not Fresh\n{again.stderr}\n{self.story()}"
+        self.check_notes()
         self.kache("save")
         if self.chance.random() < 0.5 or self.state in self.known or kind == "place":
             self.compare()
@@ -273,6 +274,14 @@ class WarmDrive(Drive):
         if number % 25 == 0:
             self.build_and_run("target", "without kache", wrapper=False)
             shutil.rmtree(self.ws / "target")
+
+    def check_notes(self) -> None:
+        """Whatever Cargo will watch lies in this checkout, and in no other that it came from."""
+        others = [os.fsencode(self.cargo.world.root / place) for place in PLACES if place != self.state.place]
+        for directory in self.directories("target"):
+            for path in [*directory.glob(".fingerprint/*/*"), *directory.glob("build/*/*output")]:
+                data = path.read_bytes()
+                assert not any(other in data for other in others), f"{path} names another checkout\n{self.story()}"
 
     def compare(self) -> None:
         """The target directory is byte for byte what a build from an empty store leaves. It is gone then."""
