@@ -69,6 +69,7 @@ class Courier:
         self.tally = sync.Tally()
         self._noted = [0] * len(MOVED)
         self._noted_at = 0.0
+        self._noting = threading.Lock()
         self._threads: List[threading.Thread] = []
 
     # Its life
@@ -268,6 +269,7 @@ class Courier:
             stored = transfer.publish(self._store, [arrived for arrived, _, _ in items])
             self.tally.pulled += len(items)
             self.tally.pulled_bytes += sum(arrived.size for arrived, _, _ in items)
+            self._note(0.0)
             if evict.is_due(self._settings, stored):
                 threading.Thread(target=self._guarded, args=(self._tidy,), daemon=True).start()
         except OSError as error:
@@ -367,7 +369,7 @@ class Courier:
             if self._remote.reading.is_open() and self._remote.reading.may_try():
                 self._try()
             self._push_waiting()
-            self._note(HISTORY)
+            self._note(HISTORY if self._pushing else 0.0)
             self._awake.wait(SCAN)
             self._awake.clear()
 
@@ -436,6 +438,10 @@ class Courier:
 
     def _note(self, pause: float) -> None:
         """Record in the history what was moved since the last note."""
+        with self._noting:
+            self._note_alone(pause)
+
+    def _note_alone(self, pause: float) -> None:
         now = time.monotonic()
         total = [getattr(self.tally, name) for name in MOVED]
         if total == self._noted or now - self._noted_at < pause:
