@@ -107,13 +107,11 @@ def test_a_second_machine_compiles_nothing(fleet: Fleet, remote: Remote, watched
     assert b.artifacts() == a.artifacts()
 
 
-def test_with_a_plan_a_second_machine_starts_no_compiler(
-    fleet: Fleet, remote: Remote, watched: WatchedCompiler
-) -> None:
-    a = built(fleet, remote)
+def test_with_a_plan_a_second_machine_starts_no_compiler(fleet: Fleet, watched: WatchedCompiler) -> None:
+    a = built(fleet, fleet.bucket)
     a.run("save", "--push").ok()
     watched.forget()
-    b = second(fleet, remote)
+    b = second(fleet, fleet.bucket)
     run = b.cargo("build").ok()
     assert watched.calls() + watched.looks() == []
     assert set(results([run])) <= HITS
@@ -152,9 +150,9 @@ def test_what_the_lock_file_names_comes_before_it_is_asked_for(fleet: Fleet, pla
     assert b.program() == SAYS
 
 
-def test_a_change_is_compiled_and_pushed_and_the_rest_is_fetched(fleet: Fleet, remote: Remote) -> None:
-    built(fleet, remote)
-    b = second(fleet, remote)
+def test_a_change_is_compiled_and_pushed_and_the_rest_is_fetched(fleet: Fleet) -> None:
+    built(fleet, fleet.bucket)
+    b = second(fleet, fleet.bucket)
     (b.ws / "lib/src/lib.rs").write_text("pub fn count() -> usize { macros::three!() + 1 }\n")
     run = b.cargo("build").ok()
     assert b.program() == b"4 text\n"
@@ -162,7 +160,7 @@ def test_a_change_is_compiled_and_pushed_and_the_rest_is_fetched(fleet: Fleet, r
     assert (found["lib"], found["app"]) == (["miss"], ["miss"])
     assert set(found["macros"] + found["native"] + found["build_script_build"]) <= HITS
     Uploader(b).drain().ok()
-    assert entries(b, "lib", "app") <= remote.names()
+    assert entries(b, "lib", "app") <= fleet.bucket.names()
 
 
 def test_switched_off_it_neither_starts_nor_queues(fleet: Fleet, proxied: Bucket, proxy: Proxy) -> None:
@@ -316,17 +314,17 @@ def test_sixteen_that_start_at_once_make_one(fleet: Fleet) -> None:
     assert entries(a) == fleet.bucket.names()
 
 
-def test_two_machines_with_the_same_crates_push_at_once(fleet: Fleet, remote: Remote) -> None:
-    machines = [fleet.machine(name, remote.env) for name in ("a", "b")]
+def test_two_machines_with_the_same_crates_push_at_once(fleet: Fleet) -> None:
+    machines = [fleet.machine(name, fleet.bucket.env) for name in ("a", "b")]
     names = [f"crate{number}" for number in range(4)]
     for name in names:
         for each in machines:
             assert fleet.libraries(each).compile(name) in {"miss", *HITS}
     for each in machines:
         Uploader(each).drain().ok()
-        assert entries(each) <= remote.names()
+        assert entries(each) <= fleet.bucket.names()
     # whoever comes third has all of it
-    c = fleet.machine("c", remote.env)
+    c = fleet.machine("c", fleet.bucket.env)
     assert set(fleet.libraries(c).compile_all(names)) <= HITS
 
 

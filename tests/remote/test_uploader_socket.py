@@ -154,7 +154,7 @@ STRANGERS = [
     answers_rubbish,
     answers_yes_to_all,
     never_ends,
-    drips,
+    pytest.param(drips, marks=pytest.mark.soak),
 ]
 
 
@@ -197,6 +197,16 @@ def test_what_lies_where_the_socket_shall_be(fleet: Fleet, what: str) -> None:
     uploader.gone()
 
 
+PARTS = [
+    ("queue", "file"),
+    ("queue", "dangling link"),
+    ("daemon.log", "directory"),
+    pytest.param("queue", "directory", marks=pytest.mark.soak),
+    pytest.param("daemon.log", "file", marks=pytest.mark.soak),
+    pytest.param("daemon.log", "dangling link", marks=pytest.mark.soak),
+]
+
+
 def test_a_directory_where_the_socket_shall_be(fleet: Fleet) -> None:
     """None can start: builds pass, the queue is kept, and no attempts pile up."""
     a = fleet.machine("a", fleet.bucket.env)
@@ -211,8 +221,7 @@ def test_a_directory_where_the_socket_shall_be(fleet: Fleet) -> None:
     assert entries(a) == fleet.bucket.names()
 
 
-@pytest.mark.parametrize("part", ["daemon.log", "queue"])
-@pytest.mark.parametrize("as_what", ["file", "directory", "dangling link"])
+@pytest.mark.parametrize("part, as_what", PARTS)
 def test_a_part_of_it_is_something_else(fleet: Fleet, part: str, as_what: str) -> None:
     a = fleet.machine("a", fleet.bucket.env)
     path = a.cache_dir / part

@@ -159,10 +159,10 @@ class Uploader:
 class Bucket:
     """A prefix of the S3 server, as seen past kache; ``env`` is what makes a machine use it."""
 
-    def __init__(self, server: SeaweedFS, prefix: str, endpoint: str = "") -> None:
-        self.server, self.prefix = server, prefix
+    def __init__(self, server: SeaweedFS, prefix: str, endpoint: str = "", name: str = "") -> None:
+        self.server, self.prefix, self.name = server, prefix, name or server.bucket
         self.env: Dict[str, str] = {
-            "KACHE_S3_BUCKET": server.bucket,
+            "KACHE_S3_BUCKET": self.name,
             "KACHE_S3_ENDPOINT": endpoint or server.endpoint,
             "KACHE_S3_PREFIX": prefix,
             "KACHE_S3_ACCESS_KEY": server.access_key,
@@ -172,15 +172,15 @@ class Bucket:
 
     def names(self) -> Set[str]:
         """What lies there, without the prefix."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.server.bucket, Prefix=self.prefix)
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=self.prefix)
         return {each["Key"][len(self.prefix) :] for page in pages for each in page.get("Contents", ())}
 
     def read(self, key: str) -> bytes:
-        answer = self._client.get_object(Bucket=self.server.bucket, Key=self.prefix + key)
+        answer = self._client.get_object(Bucket=self.name, Key=self.prefix + key)
         return bytes(answer["Body"].read())
 
     def write(self, key: str, data: bytes) -> None:
-        self._client.put_object(Bucket=self.server.bucket, Key=self.prefix + key, Body=data)
+        self._client.put_object(Bucket=self.name, Key=self.prefix + key, Body=data)
 
 
 class SharedDisk:
