@@ -22,7 +22,7 @@ from kachelib.entry import Candidate
 from kachelib.pack import Head, PackError
 from kachelib.remote import ABSENT, Interrupted, Missing, RemoteError
 from kachelib.store import Store
-from kachelib.transfer import Refused, Transfer, catalogue_key, entry_key, retried, unit_key
+from kachelib.transfer import ENDING, PLANS, Refused, Transfer, catalogue_key, entry_key, retried, unit_key
 from kachelib.units import Plan, Snapshot
 
 MAGIC = b"kache-catalogue 1\n"
@@ -30,6 +30,8 @@ LARGEST = 64 << 20
 # Each time that one machine is too late, another one was not.
 ATTEMPTS = 30
 MOST_PAUSE = 1.0  # seconds
+# Of one Cargo.lock: other profiles and other places, whose entries may suit though their units do not.
+MOST_CATALOGUES = 8
 
 
 class Row(NamedTuple):
@@ -190,6 +192,20 @@ def fetch(transfer: Transfer, lock: str, selection: str) -> Fetched:
         except (PackError, Refused):
             continue
     return None, tag
+
+
+def fetch_all(transfer: Transfer, lock: str, refused: Callable[[str, str], None] = lambda key, why: None) -> Catalogue:
+    """All that the newest catalogues for a Cargo.lock say, put together, whatever place they were made at. refused: is
+    called with the key of one that is not believed, and why. Raises RemoteError."""
+    found = Catalogue()
+    listed = list(transfer.remote.list(PLANS + lock + "/"))
+    for each in sorted(listed, key=lambda each: -each.modified)[:MOST_CATALOGUES]:
+        other, _ = fetch(transfer, lock, each.key.rpartition("/")[2][: -len(ENDING)])
+        if other is not None:
+            found.merge(other)
+        else:
+            refused(each.key, "it is not believed")
+    return found
 
 
 def read(transfer: Transfer, data: bytes, lock: str, selection: str) -> Catalogue:

@@ -70,7 +70,6 @@ class Courier:
         self._noted = [0] * len(MOVED)
         self._noted_at = 0.0
         self._noting = threading.Lock()
-        self._threads: List[threading.Thread] = []
 
     # Its life
 
@@ -79,9 +78,7 @@ class Courier:
         works: List[Callable[[], None]] = [self._prepare, self._publish_all, self._push_all]
         works += [self._fetch_ahead] * PREFETCHERS
         for work in works:
-            thread = threading.Thread(target=self._guarded, args=(work,), daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            threading.Thread(target=self._guarded, args=(work,), daemon=True).start()
 
     def stop(self) -> None:
         """Begin nothing new."""

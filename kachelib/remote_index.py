@@ -27,8 +27,6 @@ FRESH = 60.0
 # heads that are read of one crate, the newest objects' first
 MOST_HEADS = 64
 HEADS_AT_ONCE = 8
-# catalogues of one Cargo.lock that are read: other profiles, other places
-MOST_CATALOGUES = 8
 MOST_CANDIDATES = 64
 
 # Without a catalogue: crates that are looked at ahead, objects of each that are fetched, and bytes that one may have.
@@ -125,7 +123,7 @@ class RemoteIndex:
         memo = self._mover.store.root + LAST_LOCKS
         last = _last_lock(memo, workspace)
         for each in dict.fromkeys((lock, last)):
-            found = self._catalogues(each) if each else Catalogue()
+            found = catalogue.fetch_all(self._mover, each, self._refused) if each else Catalogue()
             if not found.rows:
                 continue
             for row in found.rows.values():
@@ -148,18 +146,6 @@ class RemoteIndex:
                 found = sync.entry_of_key(each.key)
                 if found is not None and each.size <= LARGEST_NEWEST:
                     yield sync.Job(each.key, transfer.wants_entry(found[1], found[0]))
-
-    def _catalogues(self, lock: str) -> Catalogue:
-        found = Catalogue()
-        listed = list(self._mover.remote.list(transfer.PLANS + lock + "/"))
-        for each in sorted(listed, key=lambda each: -each.modified)[:MOST_CATALOGUES]:
-            selection = each.key.rpartition("/")[2][: -len(transfer.ENDING)]
-            other, _ = catalogue.fetch(self._mover, lock, selection)
-            if other is not None:
-                found.merge(other)
-            else:
-                self._refused(each.key, "it is not believed")
-        return found
 
 
 def row_of(action_key: str, candidate: Candidate) -> Row:

@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
 
-from kachelib import cargo_call, catalogue, console, evict, history, remote, sync, transfer
+from kachelib import cargo_call, catalogue, console, evict, history, remote, sync
 from kachelib.catalogue import Catalogue
 from kachelib.conditions import Here
 from kachelib.config import Settings
@@ -20,8 +20,6 @@ from kachelib.store import Store, read_file
 from kachelib.sync import Job, Tally
 from kachelib.transfer import Transfer
 
-# Catalogues of other places for the same Cargo.lock: their entries may suit, their units do not.
-MOST_CATALOGUES = 8
 SCRIPT_CRATES = ("build_script_build", "build_script_main")
 
 
@@ -92,20 +90,8 @@ def pull_for(exchange: Exchange, here: Here, manifest: str = "") -> None:
         exchange.pull(sync.of_catalogue(exchange.store, found))
         sync.keep_plan(exchange.store, found, lock, selection)
         return
-    other = _catalogues(exchange, lock)
+    other = catalogue.fetch_all(exchange.mover, lock)
     exchange.pull(sync.of_catalogue(exchange.store, other, with_units=False))
-
-
-def _catalogues(exchange: Exchange, lock: str) -> Catalogue:
-    """All that the remote's catalogues for a Cargo.lock say, put together."""
-    found = Catalogue()
-    listed = list(exchange.mover.remote.list(transfer.PLANS + lock + "/"))
-    for each in sorted(listed, key=lambda each: -each.modified)[:MOST_CATALOGUES]:
-        selection = each.key.rpartition("/")[2][: -len(transfer.ENDING)]
-        other, _ = catalogue.fetch(exchange.mover, lock, selection)
-        if other is not None:
-            found.merge(other)
-    return found
 
 
 def push_plans(exchange: Exchange, lock: str, selections: Sequence[str], manifest: str = "") -> int:
@@ -215,7 +201,7 @@ class _Plan:
                 self._found.append((selection, found))
         if self._found:
             return [job for _, found in self._found for job in sync.of_catalogue(store, found)]
-        other = _catalogues(self.exchange, self.lock)
+        other = catalogue.fetch_all(self.exchange.mover, self.lock)
         if other.rows:
             return sync.of_catalogue(store, other, with_units=False)
         crates = {name.replace("-", "_") for name, _, _ in packages}
