@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Crates that the toolchain brings, and the crate itself.
 OWN_CRATES = frozenset(("alloc", "core", "proc_macro", "self", "std", "test"))
 
-PIECE = 4 * 1024 * 1024
+PIECE = 1024 * 1024
 
 
 class NotStored(Exception):
@@ -297,7 +297,12 @@ def _expected(action: "Action") -> "Dict[str, str]":
 
 def _digest_and_search(path: str, patterns: "Dict[str, List[bytes]]", found: "Set[str]") -> str:
     """The digest of a file; adds the names of roots of which a pattern occurs in it to ``found``."""
-    overlap = max([len(pattern) for each in patterns.values() for pattern in each] or [1]) - 1
+    names: "Dict[bytes, Set[str]]" = {}
+    for name, each in patterns.items():
+        for pattern in each:
+            names.setdefault(pattern, set()).add(name)
+    overlap = max([len(pattern) for pattern in names] or [1]) - 1
+    shortest_first = sorted(names, key=len)
     hasher = blake3()
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
@@ -306,9 +311,15 @@ def _digest_and_search(path: str, patterns: "Dict[str, List[bytes]]", found: "Se
         while data:
             hasher.update(data)
             window = tail + data
-            for name, each in patterns.items():
-                if name not in found and any(pattern in window for pattern in each):
-                    found.add(name)
+            absent: "Tuple[bytes, ...]" = ()
+            for pattern in shortest_first:
+                # A pass over the window costs more than hashing it, and what begins with an absent pattern is absent.
+                if names[pattern] <= found or pattern.startswith(absent):
+                    continue
+                if pattern in window:
+                    found |= names[pattern]
+                else:
+                    absent += (pattern,)
             tail = window[-overlap:] if overlap else b""
             data = posix.read(fd, PIECE)
     finally:

@@ -1,8 +1,9 @@
 """The store: blobs and entries on disk, and how they come and go.
 
-Owns the layout below the cache directory, publication (write, fsync, rename),
-restoring (reflink, hard link, copy) and claims. Knows the entry format, not
-what a candidate means or when one may be used.
+Owns the layout below the cache directory, publication (write, rename; fsync
+before it where no checksum would show what a crash cut), restoring (reflink,
+hard link, copy) and claims. Knows the entry format, not what a candidate means
+or when one may be used.
 
     store/ab/<blake3>       a blob: never changes, mode 0444 or 0555, mtime BLOB_TIME
     entries/ab/<action key> the candidates of one action; mtime is its last use
@@ -84,14 +85,16 @@ class Store:
             return False
         return True
 
-    def write_entry(self, action_key: str, entry: Entry, sync: bool = True) -> None:
-        """Publish ``entry``; an empty one removes the file. sync: wait for the disk; without, a crash may cut it, which
-        its checksum shows. Raises OSError."""
+    def write_entry(self, action_key: str, entry: Entry) -> None:
+        """Publish ``entry``; an empty one removes the file. Raises OSError.
+
+        Does not wait for the disk: what a crash cuts fails its checksum.
+        """
         path = self.entry_path(action_key)
         if len(entry) == 0:
             remove(path)
         else:
-            self._publish(path, entry.encode(action_key), 0o644, sync=sync)
+            self._publish(path, entry.encode(action_key), 0o644)
 
     def touch_entry(self, action_key: str) -> None:
         """Note that the entry was used now."""
@@ -129,7 +132,10 @@ class Store:
         return data if data is not None and digest_bytes(data) == digest else None
 
     def put_bytes(self, data: bytes) -> str:
-        """Keep ``data``; returns its digest. Raises OSError."""
+        """Keep ``data`` for ``read_blob``; returns its digest. Raises OSError.
+
+        Does not wait for the disk: ``read_blob`` compares the whole content.
+        """
         digest = digest_bytes(data)
         if self.read_blob(digest) is None:
             self._publish(self.blob_path(digest), data, 0o444, BLOB_TIME)
@@ -144,17 +150,15 @@ class Store:
         target = self.blob_path(digest)
         # It was compiled though it was known: look whether what is there is sound.
         if self.has_blob(digest, size) and digest_file(target) == digest:
+            # Perhaps as bytes, for which nobody waited.
+            _sync(target)
             return False
         temporary = self.temporary(target)
         mode = 0o555 if executable else 0o444
         try:
             if not self._clone(path, temporary, mode) and not (share and _link(path, temporary)):
                 copy_file(path, temporary, mode)
-            fd = posix.open(temporary, posix.O_RDONLY | posix.O_CLOEXEC)
-            try:
-                posix.fsync(fd)
-            finally:
-                posix.close(fd)
+            _sync(temporary)
             posix.chmod(temporary, mode)
             posix.utime(temporary, (BLOB_TIME, BLOB_TIME))
             posix.rename(temporary, target)
@@ -251,10 +255,10 @@ class Store:
         make_directories(directory)
         return path
 
-    def _publish(self, path: str, data: bytes, mode: int, mtime: "Optional[int]" = None, sync: bool = True) -> None:
+    def _publish(self, path: str, data: bytes, mode: int, mtime: "Optional[int]" = None) -> None:
         temporary = self.temporary(path)
         try:
-            write_file(temporary, data, mode, sync=sync)
+            write_file(temporary, data, mode)
             if mtime is not None:
                 posix.utime(temporary, (mtime, mtime))
             posix.rename(temporary, path)
@@ -343,13 +347,20 @@ def digest_file(path: str) -> str:
         posix.close(fd)
 
 
-def write_file(path: str, data: bytes, mode: int, sync: bool = False) -> None:
+def write_file(path: str, data: bytes, mode: int) -> None:
     """Write a new file; whatever stood at ``path`` is overwritten in place. Raises OSError."""
     fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, mode)
     try:
         _write_all(fd, data)
-        if sync:
-            posix.fsync(fd)
+    finally:
+        posix.close(fd)
+
+
+def _sync(path: str) -> None:
+    """Wait until a file's content is on the disk. Raises OSError."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        posix.fsync(fd)
     finally:
         posix.close(fd)
 

@@ -331,7 +331,7 @@ def _publish_record(store: Store, head: Head) -> None:
         known = store.read_entry(action_key)
         if known is not None and any(each.cache_key == candidate.cache_key for each in known.candidates()):
             return
-        store.write_entry(action_key, (known or pulled).with_candidate(candidate, pulled.transcript()), sync=False)
+        store.write_entry(action_key, (known or pulled).with_candidate(candidate, pulled.transcript()))
 
 
 def _sync(directory: str, files: Sequence[Tuple[str, str]]) -> None:

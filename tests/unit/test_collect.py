@@ -4,7 +4,7 @@ import os
 import posix
 import random
 from pathlib import Path
-from typing import Dict, Optional, Set
+from typing import Dict, List, Optional, Set
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -323,6 +323,30 @@ def test_a_root_is_found_wherever_it_lies(place: Place, offset: int, piece: int)
         collect.PIECE = real
     assert found == {"a"}
     assert digest == digest_file(str(path))
+
+
+PATHS = st.sampled_from([b"/root", b"/root/.c", b"/root/.r", b"/ro", b"/tmp/one", b"/tmp", b"x", b"t/.c"])
+
+
+@SHARED
+@given(
+    content=st.lists(PATHS, max_size=8).map(b"".join),
+    patterns=st.dictionaries(st.sampled_from("abcd"), st.lists(PATHS, min_size=1, max_size=3), min_size=1),
+    piece=st.integers(1, 40),
+)
+def test_roots_that_begin_alike_are_all_found(
+    place: Place, content: bytes, patterns: Dict[str, List[bytes]], piece: int
+) -> None:
+    path = place.directory / "output"
+    path.write_bytes(content)
+    real = collect.PIECE
+    collect.PIECE = piece
+    try:
+        found: Set[str] = set()
+        collect._digest_and_search(str(path), patterns, found)
+    finally:
+        collect.PIECE = real
+    assert found == {name for name, each in patterns.items() if any(pattern in content for pattern in each)}
 
 
 def test_with_a_macro_the_beginning_of_a_root_is_enough(place: Place) -> None:
