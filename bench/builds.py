@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, Callable, Counter, Dict, Iterable, List, Mapping, NamedTuple
 
-from bench.ground import REPOSITORY, SCRATCH, BenchError, Ground, fresh_copy, remove, say
+from bench.ground import REPOSITORY, SCRATCH, BenchError, Ground, fresh_copy, put_aside, remove, say
 from bench.table import Row, interleave, ratio_row
 from tests.world import STRACE, is_compile, programs_started
 
@@ -63,7 +63,7 @@ def cold(ground: Ground, rounds: int) -> List[Row]:
     env = ground.kache_env("cold")
 
     def kache() -> float:
-        remove(ground.cache_dir("cold"))
+        put_aside(ground.cache_dir("cold"))
         return ground.build(env, ground.project, "cold")
 
     variants: Dict[str, Callable[[], float]] = {

@@ -18,7 +18,7 @@ from kachelib.store import digest_file, read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Set, Tuple
+    from typing import Dict, Iterable, List, Set, Tuple
 
     from kachelib.action import Action
     from kachelib.compile import Finished
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 OWN_CRATES = frozenset(("alloc", "core", "proc_macro", "self", "std", "test"))
 
 PIECE = 1024 * 1024
+
+# As many bytes have to be the same for one search to stand for several: /home, /root, /tmp/.
+ALIKE = 5
 
 
 class NotStored(Exception):
@@ -302,7 +305,7 @@ def _digest_and_search(path: str, patterns: "Dict[str, List[bytes]]", found: "Se
         for pattern in each:
             names.setdefault(pattern, set()).add(name)
     overlap = max([len(pattern) for pattern in names] or [1]) - 1
-    shortest_first = sorted(names, key=len)
+    alike = _grouped(names)
     hasher = blake3()
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
@@ -311,20 +314,35 @@ def _digest_and_search(path: str, patterns: "Dict[str, List[bytes]]", found: "Se
         while data:
             hasher.update(data)
             window = tail + data
-            absent: "Tuple[bytes, ...]" = ()
-            for pattern in shortest_first:
-                # A pass over the window costs more than hashing it, and what begins with an absent pattern is absent.
-                if names[pattern] <= found or pattern.startswith(absent):
+            for group in alike:
+                left = [pattern for pattern in group if not names[pattern] <= found]
+                # A pass over the window costs more than hashing it: one for all that begin alike is mostly enough.
+                if len(left) > 1 and _common_prefix(left) not in window:
                     continue
-                if pattern in window:
-                    found |= names[pattern]
-                else:
-                    absent += (pattern,)
+                for pattern in left:
+                    if pattern in window:
+                        found |= names[pattern]
             tail = window[-overlap:] if overlap else b""
             data = posix.read(fd, PIECE)
     finally:
         posix.close(fd)
     return hasher.hexdigest()  # type: ignore[no-any-return,unused-ignore]
+
+
+def _grouped(patterns: "Iterable[bytes]") -> "List[List[bytes]]":
+    """The patterns, those together that begin with the same bytes."""
+    groups: "Dict[bytes, List[bytes]]" = {}
+    for pattern in patterns:
+        groups.setdefault(pattern[:ALIKE], []).append(pattern)
+    return list(groups.values())
+
+
+def _common_prefix(patterns: "List[bytes]") -> bytes:
+    first, last = min(patterns), max(patterns)
+    length = 0
+    while length < len(first) and first[length] == last[length]:
+        length += 1
+    return first[:length]
 
 
 def _keep_streams(action: "Action", finished: "Finished", collected: Collected) -> None:
