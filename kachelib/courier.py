@@ -60,6 +60,7 @@ class Courier:
         self._ahead_came = threading.Condition(self._lock)
         self._arrivals: "queue.Queue[Optional[Tuple[Arrived, Future[bool], bool]]]" = queue.Queue()
         self._pushing: Set[str] = set()
+        self._settled: Set[str] = set()
         self._attempts: Dict[str, int] = {}
         self._learnt: Dict[str, Tuple[object, float]] = {}
         self._learning: "Set[Future[None]]" = set()
@@ -377,6 +378,11 @@ class Courier:
 
     def _push_waiting(self) -> None:
         waiting = self._waiting()
+        names = {due.name for due in waiting}
+        if not names <= self._settled:
+            with contextlib.suppress(OSError):
+                push_queue.settle(self._store.root)
+            self._settled = names
         if self._remote.writing.is_open():
             # one of them tells whether it works again
             waiting = waiting[:1] if self._remote.writing.may_try() else []

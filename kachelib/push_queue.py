@@ -1,7 +1,7 @@
 """The push queue: what the remote has yet to get, as empty files whose names say all.
 
 Owns $KACHE_CACHE_DIR/queue. A file is there from the moment something is stored until the remote has it, so nothing is
-lost with a process or a machine. Imports nothing heavy: a compile adds to it.
+lost with a process, nor, once the uploader saw it, with a machine. Imports nothing heavy: a compile adds to it.
 
     entry-{action_key}-{cache_key}-{remote}    an entry
     plan-{selection}-{lock}-{remote}           a plan with the units it names
@@ -49,12 +49,16 @@ def remote_id(settings: "Settings") -> str:
 
 
 def add(settings: "Settings", kind: str, first: str, second: str) -> None:
-    """Note that something is to be pushed; that lasts, whatever happens to this machine. Raises OSError."""
+    """Note that something is to be pushed; that outlasts all processes. Raises OSError."""
     directory = settings.cache_dir + DIRECTORY
     make_directories(directory)
     name = "%s/%s-%s-%s-%s" % (directory, kind, first, second, remote_id(settings))
     posix.close(posix.open(name, posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o644))
-    fd = posix.open(directory, posix.O_RDONLY | posix.O_CLOEXEC)
+
+
+def settle(cache_dir: str) -> None:
+    """Wait until all that was noted outlasts the machine: the uploader does, not the compile. Raises OSError."""
+    fd = posix.open(cache_dir + DIRECTORY, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         posix.fsync(fd)
     finally:
