@@ -163,6 +163,7 @@ class Ground:
         """Seconds that `cargo build` takes in a target directory that is not there yet."""
         place = SCRATCH / "targets" / target
         put_aside(place)
+        settle()
         start = time.monotonic()
         command = ["cargo", "build", "--quiet", "--offline", *options]
         self.run(command, project, {**env, "CARGO_TARGET_DIR": str(place)})
@@ -261,6 +262,11 @@ def fresh_copy(source: Path, target: Path) -> Path:
     remove(target)
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("target"))
     return target
+
+
+def settle() -> None:
+    """Have all on disk that was written before, so that nobody is measured by what the round before left."""
+    os.sync()
 
 
 def put_aside(path: Path) -> None:

@@ -7,7 +7,6 @@ these numbers. Where traffic is counted or spoilt, the proxy of the tests stands
 import contextlib
 import hashlib
 import json
-import os
 import random
 import shutil
 import statistics
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping
 
 from bench.builds import HITS, compiled, results
-from bench.ground import KACHE, SCRATCH, BenchError, Ground, fresh_copy, put_aside, remove, say
+from bench.ground import KACHE, SCRATCH, BenchError, Ground, fresh_copy, put_aside, remove, say, settle
 from bench.starts import Compile, timed
 from bench.table import Row, Samples, interleave, spread, spreads
 from bench.warming import not_fresh, planted, wrapper_calls
@@ -137,7 +136,7 @@ def rate_ratio(samples: Samples, base: str) -> float:
 def pull_all(ground: Ground, server: "SeaweedFS") -> float:
     put_aside(ground.cache_dir("rate"))
     own = {**ground.kache_env("rate"), **remote(server, "rate")}
-    os.sync()
+    settle()
     start = time.monotonic()
     told = ground.run([str(KACHE), "sync", "--pull", "--all", "--json"], SCRATCH, own).stdout
     seconds = time.monotonic() - start
@@ -161,7 +160,7 @@ def plain_gets(ground: Ground, server: "SeaweedFS", keys: List[str], tuned: bool
     )
 
     def run() -> float:
-        os.sync()
+        settle()
         start = time.monotonic()
         ground.run([sys.executable, "-I", "-c", PLAIN, str(given)], SCRATCH, {"NO_PROXY": "127.0.0.1"})
         return time.monotonic() - start

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Set, Tuple
 
 from bench import forest
-from bench.ground import KACHE, SCRATCH, BenchError, Ground, fresh_copy, put_aside, remove, say
+from bench.ground import KACHE, SCRATCH, BenchError, Ground, fresh_copy, put_aside, remove, say, settle
 from bench.peers import Peers
 from bench.table import Row, interleave, ratio_row
 
@@ -33,6 +33,7 @@ class Site:
 
     def cargo(self, *words: str, project: "Path | None" = None, env: "Mapping[str, str] | None" = None) -> float:
         """Seconds that Cargo takes, in the target directory as it is."""
+        settle()
         start = time.monotonic()
         own = {**self.env, "CARGO_TARGET_DIR": str(self.target()), **(env or {})}
         self.ground.run(["cargo", *words, "--quiet", "--offline"], project or self.project, own)
@@ -140,6 +141,7 @@ def modes(ground: Ground, rounds: int) -> List[Row]:
 def uncached(ground: Ground, words: List[str]) -> float:
     place = SCRATCH / "targets" / "uncached"
     put_aside(place)
+    settle()
     start = time.monotonic()
     ground.run(["cargo", *words, "--quiet", "--offline"], ground.project, {"CARGO_TARGET_DIR": str(place)})
     return time.monotonic() - start
