@@ -16,7 +16,7 @@ from kachelib.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, List
+    from typing import Callable, Dict, List, Sequence
 
     from kachelib.config import Settings
     from kachelib.warm import Outcome
@@ -40,13 +40,21 @@ class Warming(Event):
 
 
 def on_probe(
-    command: "List[str]", environ: "Dict[str, str]", settings: "Settings", answer: "Callable[[], None]"
+    command: "List[str]",
+    environ: "Dict[str, str]",
+    settings: "Settings",
+    places: "Sequence[str]",
+    answer: "Callable[[], None]",
 ) -> None:
-    """Warm the target that Cargo asks about, where it is new; start the helper where something is left to take.
+    """Warm the target that Cargo asks about, where it is new; start the helpers where something is left to do.
 
-    answer: starts the compiler that answers Cargo, to be called once before the work begins.
+    places: at or below the workspace; answer: starts the compiler that answers Cargo, to be called once before the work
+    begins.
     """
-    if sys.platform != "linux" or not settings.warm_targets or not settings.cache_dir:
+    if sys.platform != "linux" or not settings.cache_dir:
+        return
+    if not settings.warm_targets:
+        _announce(settings, places)
         return
     voice = log.for_wrapper(settings)
     event = Warming()
@@ -64,12 +72,16 @@ def on_probe(
     for key, reason in outcome.left.items():
         voice.debug("left out: %s: %s" % (key[1], reason))
     if not outcome.complete:
-        if settings.has_remote:
-            from kachelib import demand
-
-            # a build begins that lacks something
-            demand.tell(settings, (call.root,))
+        _announce(settings, (call.root,))
         taker.maybe_start(command, environ, settings, store)
+
+
+def _announce(settings: "Settings", places: "Sequence[str]") -> None:
+    """Tell the uploader that a build begins which may lack something: it comes up while Cargo makes up its mind."""
+    if settings.has_remote:
+        from kachelib import demand
+
+        demand.tell(settings, places)
 
 
 def once(here: Here, event: Warming) -> "Outcome":

@@ -121,12 +121,13 @@ def warm_target(call: Invocation) -> int:
     """
     started: "List[int]" = []
     try:
-        call.settings = config.load(call.environ, _search(call, None))
+        places = _search(call, None)
+        call.settings = config.load(call.environ, places)
         if not (call.settings.disabled or call.settings.broken):
             from kachelib import warming
 
             answer = [*call.command, *call.arguments]
-            warming.on_probe(call.command, call.environ, call.settings, lambda: started.append(start(answer)))
+            warming.on_probe(call.command, call.environ, call.settings, places, lambda: started.append(start(answer)))
     except Exception as error:
         note_trouble(error)
     return started[0] if started else 0
