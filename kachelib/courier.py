@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from concurrent.futures import Future
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
 
 from kachelib import evict, history, log, push_queue, remote, sync, transfer
 from kachelib.config import Settings
@@ -28,6 +28,8 @@ from kachelib.watched import Watched
 # seconds
 PATIENCE = 2.8  # of those who ask: a little less than a compile has (demand.py)
 LEARNING = 2.0  # of which the first of a workspace waits for its catalogue
+SILENCE = 2.5  # of a remote that was asked
+GLANCE = 0.05  # between looks at whether it is in trouble
 RELEARN = 60.0
 SCAN = 1.0  # between looks into the queue, should nobody have said a word
 HISTORY = 10.0  # between notes of what was moved
@@ -53,7 +55,6 @@ class Courier:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._awake = threading.Event()
-        self._ready = threading.Event()
         self._pulls: Dict[str, "Future[bool]"] = {}
         self._came: Set[str] = set()
         self._ahead: Dict[str, sync.Job] = {}
@@ -98,10 +99,8 @@ class Courier:
         self._note(0.0)
 
     def _prepare(self) -> None:
-        """Set up what takes its time by itself, so that only the remote is to blame for what takes long after that."""
         with contextlib.suppress(KacheError, OSError):
             self._remote.prepare()
-        self._ready.set()
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -163,19 +162,24 @@ class Courier:
         """The records of candidates that are named in a catalogue. Who asks first in a workspace waits until that came;
         where it does not come in time, nobody waits for it again."""
         with self._lock:
-            learning = set() if self._remote.reading.is_open() else set(self._learning)
-        before, ready = self._remote.received, self._ready.is_set()
-        late = concurrent.futures.wait(learning, LEARNING).not_done
-        if late:
+            learning = set(self._learning)
+        if not self._in_time(learning, LEARNING):
             with self._lock:
-                self._learning -= late
-            self._blame(before, ready)
+                self._learning -= learning
         return [row.candidate for row in self._index.known(action_key)]
 
-    def _blame(self, before: int, ready: bool) -> None:
-        """Somebody waited in vain. before, ready: what had come from there then, and whether it could be asked."""
-        if ready and self._remote.received == before:
-            self._remote.no_answer()
+    def _in_time(self, work: "Iterable[Future[Any]]", patience: float) -> bool:
+        """Whether all was done within ``patience`` seconds. A remote that is found to be in trouble meanwhile is not
+        waited for, and one that says nothing for long is in trouble."""
+        deadline = time.monotonic() + patience
+        left = set(work)
+        while left:
+            if self._remote.silence() > SILENCE:
+                self._remote.no_answer()
+            if self._remote.reading.is_open() or time.monotonic() > deadline:
+                return False
+            left = concurrent.futures.wait(left, GLANCE).not_done
+        return True
 
     def may_find(self, crate_name: str) -> bool:
         """Whether a search for actions of that crate makes sense."""
@@ -185,19 +189,11 @@ class Courier:
         """The records of all candidates; none where the remote is in trouble or does not answer in time."""
         if self._remote.reading.is_open():
             return []
-        found = self._in_time(lambda: self._index.search(crate_name, action_key)) or []
-        return [row.candidate for row in found]
-
-    def _in_time(self, ask: Callable[[], Any]) -> Any:
-        before, ready = self._remote.received, self._ready.is_set()
-        try:
-            future = self._asked.submit(ask)
-            return future.result(PATIENCE)
-        except concurrent.futures.TimeoutError:
-            self._blame(before, ready)
-        except (RemoteError, RuntimeError):
-            pass  # told already; or it is leaving
-        return None
+        with contextlib.suppress(RemoteError, RuntimeError):  # told already; or it is leaving
+            found = self._asked.submit(self._index.search, crate_name, action_key)
+            if self._in_time([found], PATIENCE):
+                return [row.candidate for row in found.result()]
+        return []
 
     def fetch(self, crate_name: str, cache_key: str) -> bool:
         """Have an entry in the store; whether it is there, in time."""
@@ -212,15 +208,10 @@ class Courier:
             future = self._pulls.get(key)
             mine = future is None
             future = self._pulls[key] = future or Future()
-        before, ready = self._remote.received, self._ready.is_set()
-        try:
+        with contextlib.suppress(RuntimeError):  # it is leaving
             if mine:
                 self._asked.submit(self._pull, job, future, False)
-            return future.result(PATIENCE)
-        except concurrent.futures.TimeoutError:
-            self._blame(before, ready)
-        except RuntimeError:
-            pass  # it is leaving
+            return self._in_time([future], PATIENCE) and future.result()
         return False
 
     def _pull(self, job: sync.Job, future: "Future[bool]", ahead: bool) -> None:

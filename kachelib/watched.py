@@ -6,6 +6,7 @@ one alone.
 
 import contextlib
 import threading
+import time
 from typing import BinaryIO, Callable, ContextManager, Iterator, Tuple
 
 from kachelib.circuit import Circuit
@@ -26,23 +27,46 @@ class Watched(Remote):
         self._lock = threading.Lock()
         self.reading = Circuit()
         self.writing = Circuit()
-        # answers and pieces of bodies that came so far
-        self.received = 0
+        # requests under way that read, and since when nothing came
+        self._asked = 0
+        self._quiet_since = 0.0
 
     def describe(self) -> str:
         return self._inner.describe()
 
     def prepare(self) -> None:
-        self._inner.prepare()
+        """Set up what takes its time by itself: only the remote is to blame for what takes long after that."""
+        try:
+            self._inner.prepare()
+        finally:
+            self._note_life()
+
+    def silence(self) -> float:
+        """For how many seconds it has been asked and not said a word."""
+        with self._lock:
+            return time.monotonic() - self._quiet_since if self._asked and self._quiet_since else 0.0
 
     def no_answer(self) -> None:
         """Somebody waited in vain."""
         if self.reading.failed(NO_ANSWER):
             self._told("reading from", NO_ANSWER)
 
-    def _count(self) -> None:
+    def _note_life(self) -> None:
+        """Something came: an answer, or a piece of a body."""
         with self._lock:
-            self.received += 1
+            self._quiet_since = time.monotonic()
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        with self._lock:
+            if not self._asked and self._quiet_since:
+                self._quiet_since = time.monotonic()
+            self._asked += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._asked -= 1
 
     @contextlib.contextmanager
     def _watch(self, circuit: Circuit, what: str) -> Iterator[None]:
@@ -64,12 +88,14 @@ class Watched(Remote):
         self._worked(circuit, what)
 
     def _worked(self, circuit: Circuit, what: str) -> None:
-        self._count()
+        self._note_life()
         if circuit.worked():
             self._told(what, "")
 
-    def _reading(self) -> "ContextManager[None]":
-        return self._watch(self.reading, "reading from")
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._asking(), self._watch(self.reading, "reading from"):
+            yield
 
     def _writing(self) -> "ContextManager[None]":
         return self._watch(self.writing, "writing to")
@@ -77,7 +103,7 @@ class Watched(Remote):
     @contextlib.contextmanager
     def get(self, key: str, most: int = 0) -> Iterator[BinaryIO]:
         with self._reading(), self._inner.get(key, most) as body:
-            yield _Body(body, self._count)  # type: ignore[misc]
+            yield _Body(body, self._note_life)  # type: ignore[misc]
 
     def get_tagged(self, key: str) -> Tuple[bytes, str]:
         with self._reading():
@@ -90,13 +116,13 @@ class Watched(Remote):
     def list(self, prefix: str) -> Iterator[Listed]:
         with self._reading():
             for each in self._inner.list(prefix):
-                self._count()
+                self._note_life()
                 yield each
 
     def names(self) -> Iterator[str]:
         with self._reading():
             for each in self._inner.names():
-                self._count()
+                self._note_life()
                 yield each
 
     def delete(self, key: str) -> None:
@@ -108,11 +134,11 @@ class Watched(Remote):
 
 
 class _Body:
-    def __init__(self, source: BinaryIO, count: Callable[[], None]) -> None:
+    def __init__(self, source: BinaryIO, note_life: Callable[[], None]) -> None:
         self._source = source
-        self._count = count
+        self._note_life = note_life
 
     def read(self, size: int = -1) -> bytes:
         data = self._source.read(size)
-        self._count()
+        self._note_life()
         return data
