@@ -1,7 +1,8 @@
 """Warm targets under Cargos of other ages: a new one finds all Fresh, and for one that is too old nothing is put back.
 
 The old one is Debian 12's ``/usr/bin/cargo`` (0.66, which calls itself 1.65) with rustc 1.63: it compares registry
-files by time, and its notes have another form. The new one is rustup's nightly, where there is one.
+files by time, and its notes have another form. New ones are rustup's nightly, where there is one, and Debian's
+cargo-web, which its browsers are built with.
 """
 
 import os
@@ -15,9 +16,10 @@ from kachelib import cargo_call
 from tests.conftest import missing
 from tests.e2e.registry import local_registry, replaced_by
 from tests.e2e.test_warm import ALL, FILES, ON, Builder, artifacts, calls, edit, prints, remove_target, warmed
-from tests.world import Cargo, Kache, Run, World
+from tests.world import REPOSITORY, Cargo, Kache, Run, World
 
 OLD = Path("/usr/bin")
+WEB = REPOSITORY / "build" / "cargo-web" / "usr"
 # in the oldest form of a dependency that every Cargo understands
 REGISTERED = {
     "Cargo.toml": '[package]\nname = "regi"\nversion = "1.0.0"\nedition = "2018"\n',
@@ -106,7 +108,7 @@ def test_explain_says_that_a_cargo_is_too_old(old: OldBuilder, ws: Path, world: 
 
 
 @pytest.fixture
-def new(world: World, cargo: Cargo) -> Builder:
+def nightly(world: World, cargo: Cargo) -> Builder:
     """rustup's nightly."""
     toolchains = Path(world.env.get("RUSTUP_HOME", "/nonexistent")) / "toolchains"
     if not list(toolchains.glob("nightly-*/bin/cargo")):
@@ -114,6 +116,25 @@ def new(world: World, cargo: Cargo) -> Builder:
         pytest.skip("there is no nightly toolchain")
     world.env["RUSTUP_TOOLCHAIN"] = "nightly"
     return Builder(world, cargo)
+
+
+@pytest.fixture
+def web(world: World, cargo: Cargo) -> Builder:
+    """Debian's newest, with its own rustc."""
+    if not os.access(WEB / "bin" / "cargo", os.X_OK):
+        missing("build/cargo-web, where .ci/run unpacks Debian's cargo-web")
+    world.env["PATH"] = f"{WEB / 'bin'}:{world.env['PATH']}"
+    world.env["LD_LIBRARY_PATH"] = ":".join(str(path) for path in WEB.glob("lib/*-linux-gnu"))
+    version = world.run(["cargo", "-V"]).ok().stdout
+    assert cargo_call.minor(version) >= 96, version
+    return Builder(world, cargo)
+
+
+@pytest.fixture(params=["nightly", "web"])
+def new(request: pytest.FixtureRequest) -> Builder:
+    """A Cargo that is newer than the usual one."""
+    found: Builder = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.mark.parametrize("words", [["build"], ["check"], ["test", "--no-run"], ["build", "--release"]], ids=" ".join)
@@ -144,14 +165,16 @@ def test_the_newest_cargo_follows_an_edit(new: Builder, ws: Path, world: World) 
     assert [name for name in expected if found.get(name) != expected[name]] == []
 
 
-def test_what_one_cargo_left_is_not_for_another(new: Builder, ws: Path, world: World, rust: Mapping[str, str]) -> None:
+def test_what_one_cargo_left_is_not_for_another(
+    nightly: Builder, ws: Path, world: World, rust: Mapping[str, str]
+) -> None:
     """Nightly's units stay out of a target directory of the other toolchain, and go back into one of nightly's."""
     usual = rust["RUSTUP_TOOLCHAIN"]
-    new.cold(ws)
+    nightly.cold(ws)
     world.env["RUSTUP_TOOLCHAIN"] = usual
-    run = new.build(ws)
+    run = nightly.build(ws)
     assert warmed(run) == 0
     assert prints(ws) == "101 1 1007 0.1.0\n"
     remove_target(ws)
     world.env["RUSTUP_TOOLCHAIN"] = "nightly"
-    assert not new.warm(ws).built()
+    assert not nightly.warm(ws).built()
