@@ -2,8 +2,8 @@
 
 The steps are those of test_random.py and more: here whole units come back from snapshots that earlier steps left, so
 that generations of everything meet in one plan. After each step, in a new target directory, the program prints what
-the sources say, a second build finds all Fresh, and each file is, byte for byte, what a build from an empty store leaves
-at this place. A target directory that is kept over steps, warmed while it was new, follows what Cargo can see.
+the sources say, a second build finds all Fresh, and each file is, byte for byte, what a build from an empty store
+leaves at this place. A target directory that is kept over steps, warmed while it was new, follows what Cargo can see.
 
     KACHE_TEST_SEED=7 KACHE_TEST_STEPS=40 python -m pytest tests/e2e/test_warm_random.py -k edits
 
