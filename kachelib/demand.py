@@ -49,6 +49,7 @@ NO_USE = "/memo/uploader-no-use"
 
 # seconds
 PATIENCE = 3.0  # that a compile has in all
+TELLING = 0.5  # until the uploader has heard that there is work
 START_PAUSE = 2.0  # before another is started where one should be coming up
 NO_USE_PAUSE = 60.0  # that one which never came up is left alone
 
@@ -263,20 +264,23 @@ def fetch(line: Line, candidate: "Candidate") -> bool:
 
 
 def tell(settings: "Settings", directories: "Sequence[str]") -> None:
-    """Say that there is work. Where nobody listens, an uploader is started and finds out by itself; nobody waits."""
+    """Say that there is work. Where nobody listens, or one with other settings did, an uploader is started and finds
+    out by itself; nobody waits for that."""
     try:
-        line = Line(settings.cache_dir, time.monotonic() + 0.5)
+        line = Line(settings.cache_dir, time.monotonic() + TELLING)
     except NoAnswer:
         memo = settings.cache_dir + NO_USE
         if not _is_recent(memo, NO_USE_PAUSE) and not _is_recent(settings.cache_dir + STARTED, START_PAUSE):
             start(settings)
         return
     try:
-        line.say("work", *identity(settings), *directories)
+        answer = line.ask("work", *identity(settings), *directories)
     except NoAnswer:
-        pass
+        return
     finally:
         line.close()
+    if answer == ["bye"]:
+        start(settings)
 
 
 def _mark(path: str) -> None:

@@ -158,7 +158,7 @@ class Uploader:
             why = self._outdated(*arguments[:3])
             if why:
                 self._voice.info("makes room: " + why)
-                self._leaving.set()
+                self._make_room()
                 return b"bye\n"
             self._courier.look(arguments[5:] if verb == "ask" else arguments[3:])
         if verb == "ask":
@@ -179,6 +179,13 @@ class Uploader:
             self._leaving.set()
             return b"ok\n"
         return b"what\n"
+
+    def _make_room(self) -> None:
+        """Leave, and be found by nobody any more: who comes next starts another one."""
+        self._leaving.set()
+        if _inode(self.settings.cache_dir + demand.SOCKET) == self._inode:
+            remove(self.settings.cache_dir + demand.SOCKET)
+        remove(self.settings.cache_dir + demand.STARTED)
 
     def _outdated(self, remote: str, build: str, file: str) -> str:
         """Why a caller needs another uploader: its settings are others, or it runs another build, whose file is younger

@@ -1,5 +1,6 @@
 """``kache daemon`` and its commands, and how long an uploader stays."""
 
+import fcntl
 import os
 import re
 import shlex
@@ -286,6 +287,37 @@ def test_drain_ends_when_the_time_is_up(fleet: Fleet, proxied: Bucket, proxy: Pr
     took = time.monotonic() - before
     assert 2 <= took < 30
     assert len(uploader.queue()) == 2
+
+
+def test_drain_waits_for_a_helper_that_still_takes(a: Machine) -> None:
+    """Cargo has ended, and what the helper is going to queue is not there yet."""
+    memo = a.cache_dir / "memo"
+    memo.mkdir(parents=True)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with (memo / f"helper-{ended.pid}-1").open("w") as mark:
+        os.utime(mark.name, (1e9, 1e9))
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        one_line(Uploader(a).drain("1s"))
+    Uploader(a).drain("10s").ok()
+
+
+def test_one_that_never_came_up_is_left_alone_until_somebody_wants_it(fleet: Fleet, a: Machine) -> None:
+    memo = a.cache_dir / "memo"
+    memo.mkdir(parents=True)
+    mark = memo / "uploader-no-use"
+    mark.touch()
+    began = time.monotonic()
+    assert fleet.libraries(a).compile("first") == "miss"
+    assert time.monotonic() - began < 3
+    assert Uploader(a).pids() == []
+    Uploader(a).command("start").ok()
+    assert not mark.exists()
+    Uploader(a).drain().ok()
+    assert entries(a) <= fleet.bucket.names()
+    assert fleet.libraries(a).compile("second") == "miss"
+    Uploader(a).drain().ok()
+    assert entries(a, "second") <= fleet.bucket.names()
 
 
 @pytest.mark.parametrize(

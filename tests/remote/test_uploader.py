@@ -342,6 +342,21 @@ def test_each_project_has_its_own_remote(fleet: Fleet) -> None:
     assert {key.partition("/")[0] for key in other.names()} == {"theirs"}
 
 
+def test_one_with_other_settings_of_the_remote_takes_over(fleet: Fleet) -> None:
+    a = fleet.machine("a", fleet.bucket.env)
+    libraries, uploader = fleet.libraries(a), Uploader(a)
+    libraries.compile("first")
+    uploader.drain().ok()
+    before = uploader.pid()
+    other = Bucket(fleet.server, "other-" + fleet.prefix)
+    libraries.compile("second", env=other.env)
+    until(lambda: entries(a, "second") <= other.names(), "what the new one pushed")
+    assert not alive(before)
+    assert "the remote's settings are others now" in uploader.log()
+    assert not entries(a, "first") & other.names()
+    assert not entries(a, "second") & fleet.bucket.names()
+
+
 def test_whom_one_project_trusts_another_need_not(fleet: Fleet) -> None:
     """An uploader that was started without keys does not get unsigned things past one who wants them signed."""
     public = fleet.kache.run("key", "generate", "ci-1", "-o", str(fleet.world.root / "secret")).ok().stdout.strip()
