@@ -61,6 +61,10 @@ LONGEST_ADDRESS = 100
 
 MODULES = ("uploader", "s3", "reclaim", "sweep", "index", "unit_gc", "config_file")
 
+# What an uploader says that makes room for another.
+LEAVES = "bye"
+
+
 class NoAnswer(Exception):
     """The uploader is not there, does not answer in time, or makes no sense."""
 
@@ -162,11 +166,17 @@ def line(settings: "Settings", deadline: float) -> "Optional[Line]":
             _mark(settings.cache_dir + NO_USE)
             return None
         if not _is_recent(settings.cache_dir + STARTED, START_PAUSE):
-            try:
-                start(settings)
-            except OSError:
+            if not _start_if_possible(settings):
                 return None
         time.sleep(0.01)
+
+
+def _start_if_possible(settings: "Settings") -> bool:
+    try:
+        start(settings)
+    except OSError:
+        return False
+    return True
 
 
 def start(settings: "Settings") -> None:
@@ -197,8 +207,10 @@ def bring(
         for candidate in candidates(connection, identity(settings), action.plan.crate_name, action.key, directories):
             if suits(candidate) and fetch(connection, candidate):
                 return candidate.cache_key
-    except NoAnswer:
-        pass
+    except NoAnswer as why:
+        if str(why) == LEAVES:
+            # one for these settings comes up while the compiler runs
+            _start_if_possible(settings)
     finally:
         connection.close()
     return ""
@@ -264,8 +276,7 @@ def fetch(line: Line, candidate: "Candidate") -> bool:
 
 
 def tell(settings: "Settings", directories: "Sequence[str]") -> None:
-    """Say that there is work. Where nobody listens, or one with other settings did, an uploader is started and finds
-    out by itself; nobody waits for that."""
+    """Say that there is work. Where nobody listens, an uploader is started and finds out by itself; nobody waits."""
     try:
         line = Line(settings.cache_dir, time.monotonic() + TELLING)
     except NoAnswer:
@@ -274,13 +285,11 @@ def tell(settings: "Settings", directories: "Sequence[str]") -> None:
             start(settings)
         return
     try:
-        answer = line.ask("work", *identity(settings), *directories)
+        line.say("work", *identity(settings), *directories)
     except NoAnswer:
-        return
+        pass
     finally:
         line.close()
-    if answer == ["bye"]:
-        start(settings)
 
 
 def _mark(path: str) -> None:

@@ -159,7 +159,7 @@ class Uploader:
             if why:
                 self._voice.info("makes room: " + why)
                 self._make_room()
-                return b"bye\n"
+                return demand.LEAVES.encode() + b"\n"
             self._courier.look(arguments[5:] if verb == "ask" else arguments[3:])
         if verb == "ask":
             found = self._courier.known(arguments[4])
