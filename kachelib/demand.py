@@ -165,9 +165,8 @@ def line(settings: "Settings", deadline: float) -> "Optional[Line]":
         if time.monotonic() >= min(deadline, began + PATIENCE):
             _mark(settings.cache_dir + NO_USE)
             return None
-        if not _is_recent(settings.cache_dir + STARTED, START_PAUSE):
-            if not _start_if_possible(settings):
-                return None
+        if not _is_recent(settings.cache_dir + STARTED, START_PAUSE) and not _start_if_possible(settings):
+            return None
         time.sleep(0.01)
 
 
