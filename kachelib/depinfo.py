@@ -57,7 +57,8 @@ def template(data: bytes, roots: "Roots", out_dir: str) -> "Optional[bytes]":
             continue
         if "<" in line and any("<" + name + ">" in line for name in (OUT_DIR, *roots.by_name)):
             return None
-        if line.endswith(":") or not line:
+        if ": " not in line and (line.endswith(":") or not line):
+            # In what was read a blank is escaped, so this is no rule whose last file's name ends like that.
             out.append(_escape(roots.normalise(line.replace("\\ ", " "))))
             continue
         if not line.startswith(out_dir + "/"):

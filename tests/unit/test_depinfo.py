@@ -108,6 +108,14 @@ def test_a_template_is_the_file_of_another_place(found: List[Tuple[str, str]]) -
     assert moved(written(before, {}), {}, {}) == expected
 
 
+@pytest.mark.parametrize("name", ["src/:", "src/a:", "src/a: b", "src/a: b:", "src/: :"])
+def test_a_name_that_ends_or_goes_on_with_a_colon(name: str) -> None:
+    before = written(["/here/ws/src/lib.rs", "/here/ws/" + name], {})
+    after = written(["/else where/w/src/lib.rs", "/else where/w/" + name], {}, "/tmp/t/debug/deps")
+    assert moved(before, {}, {}) == after
+    assert depinfo.parse(before).files == ["/here/ws/src/lib.rs", "/here/ws/" + name]
+
+
 @given(st.lists(relative, min_size=1, max_size=3), st.dictionaries(st.sampled_from("ABC"), st.none() | values))
 def test_in_the_same_place_it_is_the_same(files: List[str], variables: Dict[str, Optional[str]]) -> None:
     data = written(files, variables)
