@@ -3,7 +3,8 @@
 The steps are those of test_random.py and more: here whole units come back from snapshots that earlier steps left, so
 that generations of everything meet in one plan. After each step, in a new target directory, the program prints what
 the sources say, a second build finds all Fresh, and each file is, byte for byte, what a build from an empty store
-leaves at this place. A target directory that is kept over steps, warmed while it was new, follows what Cargo can see.
+leaves at this place, and Cargo is told to watch nothing in another checkout. A target directory that is kept over
+steps, warmed while it was new, follows what Cargo can see.
 
     KACHE_TEST_SEED=7 KACHE_TEST_STEPS=40 python -m pytest tests/e2e/test_warm_random.py -k edits
 
@@ -274,11 +275,20 @@ class WarmDrive(Drive):
             return
         again = self.build("target", "-v")
         assert again.built() == set(), f"not Fresh\n{again.stderr}\n{self.story()}"
+        self.check_notes()
         self.kache("save")
         self.compare()
         if number % 25 == 0:
             self.build_and_run("target", "without kache", wrapper=False)
             shutil.rmtree(self.ws / "target")
+
+    def check_notes(self) -> None:
+        """Whatever Cargo will watch lies in this checkout, and in no other that it came from."""
+        others = [os.fsencode(self.cargo.world.root / place) for place in PLACES if place != self.state.place]
+        for directory in self.directories("target"):
+            for path in directory.glob(".fingerprint/*/dep-*"):
+                data = path.read_bytes()
+                assert not any(other in data for other in others), f"{path} names another checkout\n{self.story()}"
 
     def compare(self) -> None:
         """The target directory is byte for byte what a build from an empty store leaves. It is gone then."""
