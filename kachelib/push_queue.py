@@ -12,7 +12,7 @@ remote says for which: what a project with a remote of its own made goes to no o
 import posix
 
 from kachelib.key import digest_bytes
-from kachelib.store import make_directories, names_in, remove
+from kachelib.store import make_directories, names_in, remove, sync
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,11 +58,7 @@ def add(settings: "Settings", kind: str, first: str, second: str) -> None:
 
 def settle(cache_dir: str) -> None:
     """Wait until all that was noted outlasts the machine: the uploader does, not the compile. Raises OSError."""
-    fd = posix.open(cache_dir + DIRECTORY, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        posix.fsync(fd)
-    finally:
-        posix.close(fd)
+    sync(cache_dir + DIRECTORY)
 
 
 def waiting(settings: "Settings") -> "List[Due]":

@@ -151,14 +151,14 @@ class Store:
         # It was compiled though it was known: look whether what is there is sound.
         if self.has_blob(digest, size) and digest_file(target) == digest:
             # Perhaps as bytes, for which nobody waited.
-            _sync(target)
+            sync(target)
             return False
         temporary = self.temporary(target)
         mode = 0o555 if executable else 0o444
         try:
             if not self._clone(path, temporary, mode) and not (share and _link(path, temporary)):
                 copy_file(path, temporary, mode)
-            _sync(temporary)
+            sync(temporary)
             posix.chmod(temporary, mode)
             posix.utime(temporary, (BLOB_TIME, BLOB_TIME))
             posix.rename(temporary, target)
@@ -356,8 +356,8 @@ def write_file(path: str, data: bytes, mode: int) -> None:
         posix.close(fd)
 
 
-def _sync(path: str) -> None:
-    """Wait until a file's content is on the disk. Raises OSError."""
+def sync(path: str) -> None:
+    """Wait until a file's content, or a directory's names, are on the disk. Raises OSError."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         posix.fsync(fd)

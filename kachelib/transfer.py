@@ -26,7 +26,7 @@ from kachelib.pack import Blob, Head, PackError
 from kachelib.remote import ABSENT as NOTHING_THERE
 from kachelib.remote import Denied, Interrupted, Missing, Remote, RemoteError
 from kachelib.signing import Keyring
-from kachelib.store import BLOB_TIME, Store, make_directories, remove
+from kachelib.store import BLOB_TIME, Store, make_directories, remove, sync
 from kachelib.units import Snapshot
 from kachelib.warm import is_sound
 
@@ -346,11 +346,7 @@ def _sync(directory: str, files: Sequence[Tuple[str, str]]) -> None:
         finally:
             posix.close(fd)
     for temporary, _ in files:
-        fd = posix.open(temporary, posix.O_RDONLY | posix.O_CLOEXEC)
-        try:
-            posix.fsync(fd)
-        finally:
-            posix.close(fd)
+        sync(temporary)
 
 
 def read_entry(head: Head) -> Tuple[str, Entry, Candidate]:

@@ -1,5 +1,6 @@
 """What compiles ask the courier: nobody asks the remote in vain for long."""
 
+import threading
 import time
 from pathlib import Path
 from typing import Iterator
@@ -7,7 +8,7 @@ from typing import Iterator
 import pytest
 
 from kachelib import log
-from kachelib.courier import LEARNING, Courier
+from kachelib.courier import LEARNING, PATIENCE, Courier
 from kachelib.settings import Settings
 from tests.servers.proxy import Proxy, hang
 from tests.stock import settings_for
@@ -56,6 +57,27 @@ def test_a_silent_remote_costs_a_build_one_wait(tmp_path: Path, silent: Proxy) -
         # each would have waited as long as the first
         assert time.monotonic() - began < CALLS * LEARNING / 2
         assert len(silent.requests) <= 4
+    finally:
+        courier.stop()
+        silent.stop()
+        courier.close()
+
+
+def test_who_waits_is_woken_when_another_finds_the_remote_silent(tmp_path: Path, silent: Proxy) -> None:
+    courier = courier_of(
+        settings_for(
+            tmp_path / "cache",
+            remote_bucket="bucket",
+            remote_endpoint=silent.endpoint,
+            s3_access_key="key",
+            s3_secret_key="secret",
+        )
+    )
+    try:
+        threading.Timer(0.3, courier._remote.no_answer).start()
+        began = time.monotonic()
+        assert courier.search("thing", ACTION) == []
+        assert time.monotonic() - began < PATIENCE - 0.5
     finally:
         courier.stop()
         silent.stop()

@@ -180,6 +180,14 @@ def test_switched_off_it_neither_starts_nor_queues(fleet: Fleet, proxied: Bucket
     assert entries(a) <= proxied.names()
 
 
+def test_it_comes_up_while_cargo_asks_about_the_target(fleet: Fleet) -> None:
+    """Before the first compile, also where no target is warmed."""
+    a = fleet.machine("a", fleet.bucket.env, KACHE_WARM_TARGETS="0")
+    probe = [str(a.kache.path), str(fleet.compiler), *"- --crate-name ___ --print=file-names".split()]
+    a.view().run(probe, cwd=a.ws).ok()
+    assert Uploader(a).pid()
+
+
 def test_without_a_remote_there_is_none(fleet: Fleet) -> None:
     a = fleet.machine("a", {}, KACHE_WARM_TARGETS="0")
     a.cargo("build").ok()
