@@ -1,5 +1,7 @@
 """What compiles ask the courier: nobody asks the remote in vain for long."""
 
+import os
+import posix
 import threading
 import time
 from pathlib import Path
@@ -7,9 +9,10 @@ from typing import Iterator
 
 import pytest
 
-from kachelib import log
+from kachelib import log, push_queue
 from kachelib.courier import LEARNING, PATIENCE, Courier
 from kachelib.settings import Settings
+from tests.remote.uploaders import until
 from tests.servers.proxy import Proxy, hang
 from tests.stock import settings_for
 
@@ -96,6 +99,32 @@ def test_a_crate_that_the_remote_lacks_is_not_looked_for_again(tmp_path: Path) -
         assert courier.search("thing", ACTION) == []
         assert not courier.may_find("thing")
         assert courier.may_find("there")
+    finally:
+        courier.stop()
+        courier.close()
+
+
+def test_what_is_to_be_pushed_is_on_disk_once_the_uploader_saw_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compile that noted it does not wait for that."""
+    (tmp_path / "shared").mkdir()
+    settings = settings_for(tmp_path / "cache", remote_type="filesystem", remote_path=str(tmp_path / "shared"))
+    synced = set()
+    real = posix.fsync
+
+    def note(fd: int) -> None:
+        synced.add(os.fstat(fd).st_ino)
+        real(fd)
+
+    monkeypatch.setattr(posix, "fsync", note)
+    push_queue.add(settings, push_queue.ENTRY, ACTION, "cd" * 32)
+    assert not synced
+    queue = (tmp_path / "cache" / "queue").stat().st_ino
+    courier = courier_of(settings)
+    try:
+        courier.start()
+        until(lambda: queue in synced, "the queue's names on disk")
     finally:
         courier.stop()
         courier.close()
