@@ -32,7 +32,7 @@ import zlib
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from requirements.wheels import Pin, Problem, pins_for, wheels
+from requirements.wheels import Pin, Problem, pins_for, take_from, wheels
 
 ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / "build"  # where wheels.py keeps the wheels as well
@@ -225,10 +225,11 @@ def crypto(platforms: Sequence[str]) -> Dict[str, bytes]:
 
 def platform_of(wheel: Path) -> str:
     """The name that bundle.py looks for: the C library or system, and the processor."""
-    match = re.search(r"(manylinux|musllinux|macosx).*_(x86_64|aarch64|arm64|universal2)$", wheel.stem)
+    match = re.search(r"(manylinux|musllinux|macosx|linux).*_(x86_64|aarch64|arm64|universal2)$", wheel.stem)
     if match is None:
         raise Problem(f"{wheel.name}: for an unknown platform")
-    return f"{match[1]}-{match[2]}"
+    # a distribution's own, for the libc that it has
+    return f"{'manylinux' if match[1] == 'linux' else match[1]}-{match[2]}"
 
 
 def tomli() -> Dict[str, bytes]:
@@ -392,16 +393,22 @@ def filled(name: str, **values: object) -> str:
     return text
 
 
-def header(stub: str) -> bytes:
+def header(stub: str, python: str = "") -> bytes:
+    """The shell script at the start. python: the interpreter where KACHE_PYTHON is not set, "" to look for one."""
     if "'" in stub:
         raise Problem("launcher/stub.py holds a single quote; it stands between two in the shell script")
-    text = (ROOT / "launcher" / "header.sh").read_text().replace("@STUB@", stub).encode()
+    if not re.fullmatch(r"[\w/.+-]*", python, re.ASCII):
+        raise Problem(f"--default-python {python}: the shell would read that otherwise")
+    script = (ROOT / "launcher" / "header.sh").read_text().replace("@PYTHON@", python)
+    text = script.replace("@STUB@", stub).encode()
     if len(text) > HEADER_SIZE:
         raise Problem(f"the header has {len(text)} bytes, {HEADER_SIZE} are kept for it")
     return text.ljust(HEADER_SIZE, b"\n")
 
 
-def assemble(found: Sequence[Interpreter], minors: Sequence[int], platforms: Sequence[str]) -> bytes:
+def assemble(
+    found: Sequence[Interpreter], minors: Sequence[int], platforms: Sequence[str], python: str = ""
+) -> bytes:
     """All bytes of dist/kache."""
     own = own_sources()
     carried = tomli() if min(minors) < 11 else {}
@@ -432,7 +439,7 @@ def assemble(found: Sequence[Interpreter], minors: Sequence[int], platforms: Seq
     slow = filled("slow.py", NATIVES=table, BUILD=build, BOOT=where, VERSION=version and version[1]).encode()
     stub = filled("stub.py", BLOBS=blobs, SLOW=(layout.add(slow), len(slow))).replace("'", '"')
     archive["__main__.py"] = filled("main.py", STUB=stub).encode()
-    return header(stub) + b"".join(layout.parts) + zip_bytes(archive, layout.size)
+    return header(stub, python) + b"".join(layout.parts) + zip_bytes(archive, layout.size)
 
 
 def forget_old(directory: Path) -> None:
@@ -465,13 +472,18 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--python", action="append", default=[], metavar="PATH", help="a CPython to compile for, too")
     parser.add_argument("--only", action="store_true", help="for those named alone; where none is, for the running one")
     parser.add_argument("--all-platforms", action="store_true", help="native modules for every platform and version")
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help="take these wheels as they are, and load none")
+    parser.add_argument("--default-python", default="", metavar="PATH", help="run with it, unless KACHE_PYTHON is set")
     parser.add_argument("--output", type=Path, default=ROOT / "dist" / "kache", metavar="FILE")
     options = parser.parse_args(arguments)
+    if options.wheels:
+        take_from(options.wheels)
     try:
         with alone():
             found = interpreters(options.python, options.only)
             minors = list(MINORS) if options.all_platforms else [one.minor for one in found]
-            data = assemble(found, minors, tuple(PLATFORMS) if options.all_platforms else (HERE,))
+            platforms = tuple(PLATFORMS) if options.all_platforms else (HERE,)
+            data = assemble(found, minors, platforms, options.default_python)
             write(options.output, data, 0o755)
             forget_old(BUILD / "regions")
     except Problem as problem:

@@ -2,15 +2,10 @@
 
 import sys
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import List
-
-# How the names of C compilers end, without a version: cc, x86_64-linux-gnu-gcc, clang++.
-C_COMPILERS = ("cc", "c++", "g++", "clang", "clang++", "clang-cl")
+C_COMPILERS = ("cc", "c++", "g++", "clang", "clang++", "clang-cl")  # how their names end, without a version
 
 
-def compiler_call(arguments: "List[str]") -> bool:
+def compiler_call(arguments: "list[str]") -> bool:
     """Whether these arguments (without the program) are a compile, as RUSTC_WRAPPER is called.
 
     A Rust compiler comes first, or behind a RUSTC_WORKSPACE_WRAPPER; the cc crate asks the same program for a C
@@ -31,6 +26,11 @@ def main() -> int:
         from kachelib import wrapper
 
         return wrapper.main(arguments)
+    if arguments == ["salt"]:
+        from kachelib.salt import say
+
+        if say():
+            return 0
     from kachelib import cli
 
     return cli.main(arguments)

@@ -186,6 +186,8 @@ def _add_environment(action: Action, settings: "Settings") -> None:
     environ = action.environ
     if settings.key_salt:
         add("salt", settings.key_salt)
+    if settings.toolchain_salt:
+        add("nix salt", settings.toolchain_salt)
     for name in settings.key_env_vars:
         add("env " + name, "=" + environ[name] if name in environ else "unset")
     names = [name for name in environ if name.startswith("CARGO_PKG_") or name in PACKAGE_VARIABLES]
@@ -432,9 +434,8 @@ def _add_linker(action: Action, store: "Store") -> "Optional[Refusal]":
     if identity is None:
         return Refusal("linker", linker_name(action))
     action.transcript.add("linker", identity)
-    for name in toolchain.LINKER_ENVIRONMENT:
-        if name in action.environ:
-            action.transcript.add("env " + name, action.roots.normalise_text(action.environ[name]))
+    for name, value in toolchain.linker_environment(action.environ, not action.bound):
+        action.transcript.add("env " + name, action.roots.normalise_text(value))
     return None
 
 

@@ -11,7 +11,7 @@ import tempfile
 import time
 from typing import Dict, Iterator, List, NamedTuple
 
-from kachelib import bundle, cargo_config, console, extra_inputs, history, inputs, inventory, migrate
+from kachelib import bundle, cargo_config, console, extra_inputs, history, inputs, inventory, migrate, nix
 from kachelib.config import Settings
 from kachelib.outcome import ConfigError
 from kachelib.sweep import TAG_NAME
@@ -28,9 +28,6 @@ NETWORK_FILE_SYSTEMS = frozenset(
 MEMORY_FILE_SYSTEMS = frozenset(("tmpfs", "ramfs"))
 
 LITTLE_SPACE = 1 << 30
-
-# The digest of nothing: what `nix eval ... | sha256sum | cut -c1-16` prints when nix failed.
-HASH_OF_NOTHING = "e3b0c44298fc1c14"
 
 # Before this, a clock was never set: the first release of kache.
 EARLIEST_CLOCK = 1_700_000_000
@@ -67,6 +64,7 @@ def all_findings(machine: Machine) -> Iterator[Finding]:
     yield from check_interpreter(machine)
     yield from check_compiler(machine)
     yield from check_configuration(machine)
+    yield from check_salt(machine)
     yield from check_wrapper(machine)
     yield from check_sccache(machine)
     if machine.settings.cache_dir:
@@ -119,11 +117,35 @@ def check_configuration(machine: Machine) -> Iterator[Finding]:
         yield Finding("configuration", OK, settings.file or "the defaults; there is no file")
     if settings.disabled:
         yield Finding("configuration", PROBLEM, "kache is switched off: KACHE_DISABLED is set", "unset KACHE_DISABLED")
-    if settings.key_salt == HASH_OF_NOTHING:
+    if nix.is_hash_of_nothing(settings.key_salt):
         hint = "run the command that computes it by itself and mend it"
         yield Finding(
             "configuration", PROBLEM, "the key salt is the hash of nothing: the command behind it fails", hint
         )
+
+
+def check_salt(machine: Machine) -> Iterator[Finding]:
+    """Whether a Nix toolchain is in the key: its banners stay the same when libc or the linker below it changes."""
+    settings = machine.settings
+    found = nix.resolve(machine.environ, machine.cwd)
+    salt = found.salt()
+    known = settings.key_salt
+    if settings.nix_salt:
+        text = f"{salt}, folded in by cache.nix_salt" if salt else "cache.nix_salt is on; no tool is from the Nix store"
+        yield Finding("nix salt", OK, text)
+    elif nix.is_hash_of_nothing(known):
+        return
+    elif known.startswith(nix.PREFIX) and known != salt:
+        now = f"this environment gives {salt}" if salt else "no tool here is from the Nix store"
+        hint = "enter the shell anew; 'kache salt --check' says what differs"
+        yield Finding("nix salt", WARNING, f"the key salt is {known}, but {now}", hint)
+    elif salt and not known:
+        first = next(f"{tool.name} ({tool.path})" for tool in found.tools if tool.stores)
+        text = f"{first} is from the Nix store, and no key salt is set: an update below it moves no key"
+        hint = 'KACHE_NIX_SALT=1, or export KACHE_KEY_SALT="$(kache salt)" in the shell'
+        yield Finding("nix salt", WARNING, text, hint)
+    elif salt:
+        yield Finding("nix salt", OK, "the key salt is this toolchain's" if known == salt else "a key salt is set")
 
 
 def check_wrapper(machine: Machine) -> Iterator[Finding]:

@@ -34,6 +34,7 @@ COMMANDS: Dict[str, Command] = {
     "sync": Command("sync_command", "run", "pull from the remote what is needed, push to it what it lacks"),
     "save-manifest": Command("sync_command", "run_save_manifest", "publish what this Cargo.lock needs"),
     "daemon": Command("daemon_command", "run", "the uploader: its state, start, stop, log, and waiting for it"),
+    "salt": Command("salt_command", "run", "a value that changes with the Nix toolchain, for KACHE_KEY_SALT"),
     "key": Command("key_command", "run", "make a pair of keys to sign what goes to the remote"),
     "doctor": Command("doctor", "run", "check this machine, the setup and the store"),
     "init": Command("setup", "run", "make kache Cargo's compiler wrapper, or undo that"),

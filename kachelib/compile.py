@@ -12,7 +12,7 @@ import time
 # The part of signal that costs no import; typeshed does not know it.
 from _signal import SIGPIPE, SIGXFSZ  # type: ignore[import-not-found]
 
-from kachelib import link, memo, replay
+from kachelib import link, memo, nix, replay
 from kachelib.roots import absolute
 from kachelib.store import CHUNK, make_directories, read_file, replace_file, write_file
 
@@ -110,7 +110,7 @@ def run(command: "List[str]", store: "Store", action: "Action") -> Finished:
     started = time.time()
     began = time.monotonic()
     try:
-        pid = _spawn(command, out, writer, store)
+        pid = _spawn(command, out, writer, store, action)
     except OSError:
         posix.close(reader)
         posix.close(out)
@@ -183,9 +183,9 @@ def _forward(reader: int, finished: Finished, action: "Action") -> None:
     finished.stderr = b"".join(kept)
 
 
-def _spawn(command: "List[str]", out: int, err: int, store: "Store") -> int:
+def _spawn(command: "List[str]", out: int, err: int, store: "Store", action: "Action") -> int:
     """Start the compiler with every descriptor that Cargo gave us (the jobserver), and signals as a shell has them."""
-    environ = environment()
+    environ = environment(action)
     actions = [(posix.POSIX_SPAWN_DUP2, out, 1), (posix.POSIX_SPAWN_DUP2, err, 2)]
     defaults = [SIGPIPE, SIGXFSZ]
     try:
@@ -216,8 +216,11 @@ def _scratch(store: "Store") -> int:
     return fd
 
 
-def environment() -> "Dict[bytes, bytes]":
+def environment(action: "Optional[Action]" = None) -> "Dict[bytes, bytes]":
     """What the compiler gets: what kache was given, before a shell in between took its part.
+
+    For an ``action`` that links, and whose output is for other places too,
+    without what a Nix shell says of this place alone.
 
     dash drops variables whose names are no identifiers. Cargo's own are still
     to be seen in its process; those that a build script asked for
@@ -230,6 +233,9 @@ def environment() -> "Dict[bytes, bytes]":
     except Exception:
         # Nothing that goes wrong here is worth a build.
         pass
+    if action is not None and action.plan.linked and not action.bound:
+        for name, value in nix.linker_changes(action.environ):
+            environ[name.encode()] = value.encode("utf-8", "surrogateescape")
     return environ
 
 

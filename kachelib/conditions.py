@@ -103,6 +103,8 @@ class Here:
         key.add("remap", "yes" if self.settings.path_normalize else "no")
         key.add("executables", "yes" if self.settings.cache_executables else "no")
         key.add("salt", self.settings.key_salt)
+        if self.settings.toolchain_salt:
+            key.add("nix salt", self.settings.toolchain_salt)
         for name in self.settings.key_env_vars:
             key.add("env " + name, self._variable(name))
         for name in ENVIRONMENT:
@@ -193,8 +195,8 @@ class Here:
         found = toolchain.linker(program, flags, self.environ, self.store.memo_dir())
         if found is None:
             return "?"
-        names = [each for each in toolchain.LINKER_ENVIRONMENT if each in self.environ]
-        surroundings = [each + "=" + self.environ[each] for each in names]
+        variables = toolchain.linker_environment(self.environ, self.settings.path_normalize)
+        surroundings = [each + "=" + value for each, value in variables]
         return digest_bytes("\n".join([found, *surroundings]).encode("utf-8", "surrogateescape"))
 
     def _c_compiler(self, name: str) -> str:

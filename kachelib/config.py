@@ -18,7 +18,7 @@ import posix
 import sys
 import time
 
-from kachelib import VERSION, globs, memo
+from kachelib import VERSION, globs, memo, nix
 from kachelib.key import digest_bytes
 from kachelib.outcome import ConfigError
 from kachelib.settings import (
@@ -126,6 +126,7 @@ def load(environ: "Mapping[str, str]", search: "Sequence[str]") -> Settings:
             value = default_cache if row.name == "cache_dir" else row.default
         setattr(settings, row.name, value)
     settings.log_path = _log_path(home)
+    settings.toolchain_salt = nix.resolve(dict(environ), base).salt() if settings.nix_salt else ""
     settings.problems = tuple(problems)
     settings.warnings = tuple(warnings)
     return settings

@@ -7,7 +7,7 @@ recorded as inputs, by content, as the linker was given them.
 
 import posix
 
-from kachelib import memo
+from kachelib import memo, nix
 from kachelib.action import is_thin, linker_name
 from kachelib.entry import ABSENT, FILE, Input
 from kachelib.roots import absolute, exists
@@ -215,7 +215,7 @@ def _elf_needs(fd: int) -> "List[str]":
                 if tag in tags and DT_STRTAB in tags:
                     start = _file_offset(tags[DT_STRTAB], segments) + tags[tag]
                     text = posix.pread(fd, 65536, start).partition(b"\0")[0].decode("utf-8", "surrogateescape")
-                    found += [place for place in text.split(":") if place.startswith("/nix/store/")]
+                    found += [place for place in text.split(":") if place.startswith(nix.STORE + "/")]
     return found
 
 

@@ -101,6 +101,8 @@ SETTINGS = (
     Setting("compression_level", "KACHE_COMPRESSION_LEVEL", "cache.compression_level", COUNT, 3,
             help="zstd compression level", low=1, high=22),
     Setting("key_salt", "KACHE_KEY_SALT", "cache.key_salt", TEXT, "", help="opaque text in every cache key"),
+    Setting("nix_salt", "KACHE_NIX_SALT", "cache.nix_salt", FLAG, False,
+            help="fold what `kache salt` prints into every cache key, beside key_salt", ours=True),
     Setting("key_env_vars", "KACHE_KEY_ENV_VARS", "cache.key_env_vars", NAMES, (),
             help="environment variables whose values are in every cache key", ours=True),
     Setting("path_normalize", "KACHE_RUSTC_PATH_NORMALIZE", "cache.rustc_path_normalize", FLAG, True,
@@ -157,11 +159,21 @@ class Settings:
 
     cache_dir: "" when there is no place for a store (HOME is not set and nothing names one).
     file: the selected file, "" when there is none. log_path: the file log, "" when there is no place for it.
+    toolchain_salt: with nix_salt, what stands for the Nix toolchain; "" without one.
     problems: one line each on what is wrong; ``require`` raises them. warnings: the same, but commands go on.
     broken: the file says something that is not understood, so the wrapper compiles without the cache.
     """
 
-    __slots__ = (*(row.name for row in SETTINGS), "broken", "file", "log_path", "origins", "problems", "warnings")
+    __slots__ = (
+        *(row.name for row in SETTINGS),
+        "broken",
+        "file",
+        "log_path",
+        "origins",
+        "problems",
+        "toolchain_salt",
+        "warnings",
+    )
 
     @property
     def has_remote(self) -> bool:
@@ -177,6 +189,7 @@ class Settings:
     exclude: "Tuple[str, ...]"
     compression_level: int
     key_salt: str
+    nix_salt: bool
     key_env_vars: "Tuple[str, ...]"
     path_normalize: bool
     warm_targets: bool
@@ -208,6 +221,7 @@ class Settings:
 
     file: str
     log_path: str
+    toolchain_salt: str
     problems: "Tuple[str, ...]"
     warnings: "Tuple[str, ...]"
     broken: bool

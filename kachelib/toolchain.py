@@ -8,24 +8,15 @@ memo. May not know what is being compiled.
 import posix
 import time
 
-from kachelib import memo
+from kachelib import memo, nix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional
+    from typing import Dict, List, Optional, Tuple
 
 # What moves a linker's output without being on its command line (GCC manual,
-# "Environment Variables Affecting GCC"; nixpkgs' cc-wrapper and ld-wrapper).
-LINKER_ENVIRONMENT = (
-    "COMPILER_PATH",
-    "GCC_EXEC_PREFIX",
-    "LD_RUN_PATH",
-    "LIBRARY_PATH",
-    "NIX_CFLAGS_COMPILE",
-    "NIX_CFLAGS_LINK",
-    "NIX_HARDENING_ENABLE",
-    "NIX_LDFLAGS",
-)
+# "Environment Variables Affecting GCC"); those of Nix's wrappers are in nix.py.
+LINKER_ENVIRONMENT = ("COMPILER_PATH", "GCC_EXEC_PREFIX", "LD_RUN_PATH", "LIBRARY_PATH")
 
 
 class Toolchain:
@@ -134,7 +125,7 @@ def linker(program: str, flags: "List[str]", environ: "Dict[str, str]", memo_dir
     path = program if "/" in program else find_program(program, environ)
     if not path:
         return None
-    surroundings = "".join(name + "=" + environ[name] + "\n" for name in LINKER_ENVIRONMENT if name in environ)
+    surroundings = "".join(name + "=" + value + "\n" for name, value in linker_environment(environ))
     subject = "\n".join([path, *flags, environ.get("PATH", ""), surroundings])
     memo_path = memo.path_of(memo_dir, "linker", subject)
     body = memo.read(memo_path)
@@ -154,6 +145,15 @@ def linker(program: str, flags: "List[str]", environ: "Dict[str, str]", memo_dir
         words = [word for file, state in zip(answer.files, states) for word in (file, memo.identity(state).decode())]
         memo.write(memo_path, ("\0".join(words) + "\0\0" + answer.text).encode("utf-8", "surrogateescape"))
     return answer.text
+
+
+def linker_environment(environ: "Dict[str, str]", anywhere: bool = True) -> "List[Tuple[str, str]]":
+    """The variables that move a linker's output, and their values; with ``anywhere`` as a link gets them whose output
+    may be used in another place (compile.py), else as they are."""
+    found = [(name, environ[name]) for name in LINKER_ENVIRONMENT if name in environ]
+    if anywhere:
+        return found + nix.wrapper_variables(environ)
+    return found + [(name, environ[name]) for name in sorted(environ) if name.startswith(nix.VARIABLES)]
 
 
 def _unchanged(states: "List[str]") -> bool:
@@ -181,7 +181,7 @@ def says_what_it_is(path: str) -> bool:
     A script may hand over to anything, and so may rustup's proxy; only what
     lies in the Nix store is fixed whatever it is.
     """
-    if path.startswith("/nix/store/"):
+    if path.startswith(nix.STORE + "/"):
         return True
     try:
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)

@@ -435,7 +435,7 @@ def run_uncached(call: Invocation, action: "Action", refusal: Refusal) -> int:
     compile.clear_outputs(action.plan, call.cwd)
     if sum(len(word) for word in command) > LONG_COMMAND:
         command = compile.shortened(command, call.store)
-    return execute(command)
+    return execute(command, action)
 
 
 def pass_through(call: Invocation, refusal: Refusal, asked: "Plan | Refusal") -> int:
@@ -457,8 +457,8 @@ def pass_through(call: Invocation, refusal: Refusal, asked: "Plan | Refusal") ->
     return execute([*call.command, *call.arguments])
 
 
-def execute(argv: "List[str]") -> int:
-    """Become the compiler; 127 when there is no such program, as a shell would say."""
+def execute(argv: "List[str]", action: "Optional[Action]" = None) -> int:
+    """Become the compiler, for ``action``; 127 when there is no such program, as a shell would say."""
     from kachelib.compile import environment
 
     program = toolchain.resolve(argv[0], config.environment()) or argv[0]
@@ -466,7 +466,7 @@ def execute(argv: "List[str]") -> int:
         # Python ignores these, and a program inherits what is ignored.
         signal(number, SIG_DFL)
     try:
-        posix.execve(program, argv, environment())
+        posix.execve(program, argv, environment(action))
     except OSError as error:
         posix.write(2, ("kache: cannot run %s: %s\n" % (argv[0], error.strerror)).encode("utf-8", "surrogateescape"))
     return 127

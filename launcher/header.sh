@@ -13,8 +13,8 @@ if [ "$_kache_compiles" ]; then
   trap 'trap - EXIT; exec "$@"' EXIT
   [ -z "${BASH_VERSION-}" ] || shopt -s execfail 2>/dev/null
 fi
-# Which Python: KACHE_PYTHON, else the one `kache init` noted, else python3.
-_kache_python=${KACHE_PYTHON-}
+# Which Python: KACHE_PYTHON, else the one this file was made with (in Nix), else the one `kache init` noted, else python3.
+_kache_python=${KACHE_PYTHON-@PYTHON@}
 if [ -z "$_kache_python" ]; then
   _kache_python=${XDG_CONFIG_HOME:-${HOME-}/.config}/kache/python
   if [ -r "$_kache_python" ] && read -r _kache_python <"$_kache_python" && [ -x "$_kache_python" ]; then

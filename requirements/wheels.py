@@ -1,4 +1,4 @@
-"""The wheels that bundle.lock names, below build/wheels.
+"""The wheels that bundle.lock names, below build/wheels; or those of a distribution, from a directory.
 
 Owns the lock's format, its markers and the private pip. Knows nothing of what becomes of the wheels.
 """
@@ -10,11 +10,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 LOCK = ROOT / "requirements" / "bundle.lock"
+
+
+# Where a distribution that builds without a network put its own wheels: their versions are its choice.
+_given: Optional[Path] = None
 
 
 class Problem(Exception):
@@ -76,11 +80,27 @@ def pip() -> List[str]:
     return [str(python), "-m", "pip", "--disable-pip-version-check"]
 
 
+def take_from(directory: Path) -> None:
+    """From now on ``wheels`` takes what lies in ``directory``, whatever its version and hash."""
+    global _given  # noqa: PLW0603
+    _given = directory
+
+
+def _given_wheel(name: str, directory: Path) -> Path:
+    wanted = re.sub(r"[-_.]+", "_", name).lower()
+    found = [path for path in directory.glob("*.whl") if path.name.partition("-")[0].lower() == wanted]
+    if len(found) != 1:
+        raise Problem(f"{directory} holds {len(found)} wheels of {name}; one is needed")
+    return found[0]
+
+
 def wheels(pins: Sequence[Pin], options: Sequence[str], name: str) -> List[Path]:
     """The wheels of ``pins`` for what pip's ``options`` describe, from build/wheels, else downloaded.
 
     Their hashes are those of the lock each time. Raises Problem.
     """
+    if _given is not None:
+        return sorted(_given_wheel(pin.name, _given) for pin in pins)
     wanted = json.dumps([pins, list(options)]).encode()
     directory = BUILD / "wheels" / f"{name}-{hashlib.sha256(wanted).hexdigest()[:16]}"
     if not directory.exists():

@@ -18,6 +18,7 @@ HOT = frozenset(
         "key",
         "log",
         "memo",
+        "nix",
         "outcome",
         "replay",
         "roots",

@@ -357,7 +357,7 @@ def bare_python(code: str, environ: "Dict[bytes, bytes]", *arguments: str) -> "s
     return subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
 
 
-HOT = {"key", "outcome", "store", "entry", "memo", "globs", "settings", "config"}
+HOT = {"key", "outcome", "store", "entry", "memo", "globs", "settings", "config", "nix"}
 
 
 def test_a_known_file_costs_no_toml(user_file: Callable[[str], Path], home: Path) -> None:

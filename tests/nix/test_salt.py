@@ -1,0 +1,140 @@
+"""The salt of a shell: it stays where nothing that compiles changed, and moves where anything did."""
+
+from pathlib import Path
+from typing import Callable, Dict
+
+import pytest
+
+from tests.nix.flakes import CONFIG, Nix
+from tests.world import REPOSITORY
+
+
+def salts(nix: Nix, project: Path) -> Dict[str, str]:
+    """Both salts of a shell: the flake's, and what the file resolves in it."""
+    said = nix.develop(project, "sh", "-c", 'echo "flake $KACHE_KEY_SALT"; echo "resolved $(kache salt)"').ok().stdout
+    found = dict(line.split() for line in said.splitlines())
+    assert found["flake"].startswith("nixe1-")
+    assert found["resolved"].startswith("nixr1-")
+    return found
+
+
+def readme(nix: Nix, project: Path) -> None:
+    (project / "README.md").write_text("# another text\n")
+    (nix.kache / "README.md").write_text("# another text\n")
+
+
+def source_of_kache(nix: Nix, project: Path) -> None:
+    with (nix.kache / "kachelib" / "outcome.py").open("a") as file:
+        file.write("# another line\n")
+
+
+def linter(nix: Nix, project: Path) -> None:
+    nix.project(project.name, packages="pkgs.linter")
+
+
+def shell_hook(nix: Nix, project: Path) -> None:
+    nix.project(project.name, shell='shellHook = "export GREETING=hello";')
+
+
+def code(nix: Nix, project: Path) -> None:
+    (project / "src" / "main.rs").write_text("fn main() {}\n")
+
+
+@pytest.mark.parametrize("edit", [readme, source_of_kache, linter, shell_hook, code])
+def test_it_stays(nix: Nix, edit: Callable[[Nix, Path], None]) -> None:
+    project = nix.project()
+    before = salts(nix, project)
+    edit(nix, project)
+    assert salts(nix, project) == before
+
+
+@pytest.mark.parametrize("piece", ["rustc", "cc", "ld", "libc"])
+def test_it_moves(nix: Nix, piece: str) -> None:
+    project = nix.project()
+    before = salts(nix, project)
+    nix.bump(piece)
+    after = salts(nix, project)
+    assert after["flake"] != before["flake"]
+    assert after["resolved"] != before["resolved"]
+
+
+def test_it_is_the_same_in_a_second_checkout(nix: Nix) -> None:
+    assert salts(nix, nix.project("one")) == salts(nix, nix.project("deep/below/two"))
+
+
+def test_an_empty_toolchain_is_refused(nix: Nix) -> None:
+    project = nix.project()
+    flake = project / "flake.nix"
+    flake.write_text(flake.read_text().replace("[ pkgs.rustc pkgs.cargo ]", "[ ]"))
+    refused = nix.develop(project, "true")
+    assert refused.returncode != 0
+    assert "keySalt of no tools" in refused.stderr
+
+
+def test_the_closure_is_that_of_nix_store(nix: Nix) -> None:
+    """The same from the database and from nix-store, and it moves with what lies deep below."""
+    project = nix.project()
+    script = (
+        "kache salt --closure; NIX_STATE_DIR=/nowhere kache salt --closure 2>&1; kache salt --closure --explain;"
+        "nix-store -qR $(dirname $(dirname $(command -v cc))) | sort"
+    )
+    lines = nix.develop(project, "sh", "-c", script).ok().stdout.splitlines()
+    assert lines[0].startswith("nixc1-")
+    assert lines[2] == lines[0]
+    members = [line.split(": ", 1)[1] for line in lines if line.startswith("  closure: ")]
+    assert any("-glibc" in member for member in members)
+    assert {line for line in lines if line.startswith("/nix/store/")} <= set(members)
+    nix.bump("libc")
+    assert nix.develop(project, "kache", "salt", "--closure").ok().stdout.strip() != lines[0]
+
+
+def test_a_flake_by_the_recipe_of_the_documentation(nix: Nix) -> None:
+    project = nix.project()
+    reference = f"path:{project}#devShells.x86_64-linux.default"
+    recipe = f"nix eval {' '.join(nix.inputs())} --raw {reference}.outPath | sha256sum | cut -c1-16"
+    kache = REPOSITORY / "dist" / "kache"
+    # 'kache salt' calls nix without these options, so the inputs are pinned in a lock file first
+    nix("flake", "lock", *nix.inputs()[:-1], f"path:{project}", cwd=project).ok()
+    env = {"NIX_CONFIG": CONFIG}
+    wanted = nix.world.run(["sh", "-c", recipe], cwd=project, env=env).ok().stdout
+    found = nix.world.run([kache, "salt", "--flake", reference], cwd=project, env=env).ok().stdout
+    assert found == wanted
+    assert len(found) == 17
+    checked = nix.world.run(
+        [kache, "salt", "--check", "--flake", reference], cwd=project, env={**env, "KACHE_KEY_SALT": found.strip()}
+    )
+    assert checked.ok().stdout == f"{found.strip()}: the same\n"
+
+
+@pytest.mark.parametrize("attribute", ["devShells.x86_64-linux.nothing", "empty"])
+def test_a_flake_that_gives_nothing_is_an_error(nix: Nix, attribute: str) -> None:
+    project = nix.world.workspace({"flake.nix": '{ outputs = { self }: { empty.outPath = ""; }; }'}, name="broken")
+    kache = REPOSITORY / "dist" / "kache"
+    env = {"NIX_CONFIG": CONFIG}
+    refused = nix.world.run([kache, "salt", "--flake", f"path:{project}#{attribute}"], cwd=project, env=env)
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert refused.stderr.splitlines()[-1].startswith("kache: salt: 'nix eval --raw ")
+
+
+def test_check_says_what_differs(nix: Nix) -> None:
+    project = nix.project()
+    salt = nix.develop(project, "kache", "salt").ok().stdout.strip()
+    same = nix.develop(project, "sh", "-c", f"KACHE_KEY_SALT={salt} kache salt --check").ok()
+    assert same.stdout == f"{salt}: the same\n"
+    nix.bump("rustc")
+    other = nix.develop(project, "sh", "-c", f"KACHE_KEY_SALT={salt} kache salt --check")
+    assert other.returncode == 1
+    lines = other.stdout.splitlines()
+    assert lines[0].startswith(f"{salt} is set (env KACHE_KEY_SALT), but this environment gives nixr1-")
+    assert [line.split(":")[0] for line in lines[1:]] == ["- tool rustc", "+ tool rustc"]
+
+
+def test_doctor_warns_of_a_nix_toolchain_without_a_salt(nix: Nix) -> None:
+    project = nix.project()
+    script = (
+        "unset KACHE_KEY_SALT; kache doctor; KACHE_KEY_SALT=$(kache salt) kache doctor; KACHE_NIX_SALT=1 kache doctor"
+    )
+    lines = [line for line in nix.develop(project, "sh", "-c", script).stdout.splitlines() if "nix salt" in line]
+    assert [line.split()[0] for line in lines] == ["warn", "ok", "ok"]
+    assert "no key salt is set" in lines[0]
