@@ -31,9 +31,7 @@
           # nixpkgs' wrappers are scripts; a program that only says what the compiler says of itself is the hard case.
           wrapper = name: programs: build name { } ''
             mkdir -p $out/bin
-            echo 'int execv(const char *, char **); int main(int n, char **v) {
-              char *w[n + 4]; int i = 0; w[i++] = PROGRAM; w[i++] = "-Wl,--dynamic-linker=${libc}/lib/ld.so";
-              w[i++] = "-B${ld}/bin"; for (int j = 1; j <= n; j++) w[i++] = v[j]; return execv(PROGRAM, w); }' > main.c
+            cp ${./cc.c} main.c
             ${programs}
           '';
 
@@ -49,7 +47,7 @@
           '';
           cc = wrapper "gcc-wrapper-${host.revisions.cc}" ''
             for each in cc:${host.gcc} gcc:${host.gcc} c++:${host.gxx} g++:${host.gxx}; do
-              gcc -w "-DPROGRAM=\"''${each#*:}\"" main.c -o "$out/bin/''${each%%:*}"
+              gcc "-DPROGRAM=\"''${each#*:}\"" '-DLIBC="${libc}"' '-DLD="${ld}"' main.c -o "$out/bin/''${each%%:*}"
             done
           '';
 
