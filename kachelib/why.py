@@ -28,6 +28,9 @@ MOST_COMPARED = 200
 KIND_TAGS = ("--crate-type", "--emit", "--test", "driver", "--target")
 KIND_WEIGHT = 100
 
+# Of what changed, where there is one line for it.
+MOST_NAMED = 3
+
 # How much of a digest tells two apart.
 SHORT_DIGEST = 12
 
@@ -106,6 +109,20 @@ def explain(cache_dir: str, event: Event) -> Explanation:
         return Explanation(event, "", 0.0, [])
     made = next(other_entry.candidates()).created
     return Explanation(event, "action", now - made, transcript_changes(other_entry.transcript(), entry.transcript()))
+
+
+def in_short(cache_dir: str, events: Sequence[Event], crate_name: str, crate_types: str) -> str:
+    """Why the newest compile of a unit among ``events`` was no hit, in a few words; "" where there is none."""
+    unit = (crate_name, crate_types)
+    mine = [event for event in events if (event.get("crate_name"), event.get("crate_types")) == unit]
+    newest = next((event for event in reversed(mine) if event["result"] in COMPILED), None)
+    if newest is None:
+        return ""
+    names = [change.name for change in explain(cache_dir, newest).changes]
+    if not names:
+        return str(newest.get("reason", ""))
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return "changed: " + ", ".join(names[:MOST_NAMED]) + more
 
 
 def transcript_changes(old: Fields, new: Fields) -> List[Change]:
