@@ -3,8 +3,8 @@
     python -m bench [--rounds N] [--markdown] [ROW ...]
 
 Rows: hit, warm, cold, checkout, fresh, compilers, memory, modules, and of warm targets: real, modes, generated, growth,
-bump, rustc-info, taking, defaults, and of the remote: pull-rate, machines, demand, remote-misses, remote-dead; all of
-them unless some are named.
+bump, rustc-info, taking, defaults, jobs, and of the remote: pull-rate, machines, demand, remote-misses, remote-dead;
+all of them unless some are named.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List
 
-from bench import builds, sharing, starts, warming
+from bench import builds, jobs, sharing, starts, warming
 from bench.ground import DEBIAN_CRATES, REPOSITORY, BenchError, Ground, say
 from bench.table import Row, as_json, as_markdown, as_text
 
@@ -35,6 +35,7 @@ ROWS: Dict[str, Callable[[Ground, int], List[Row]]] = {
     "rustc-info": warming.rustc_info,
     "taking": warming.cold,
     "defaults": warming.defaults,
+    "jobs": jobs.archives,
     "pull-rate": sharing.pull_rate,
     "machines": sharing.machines,
     "demand": sharing.demand,

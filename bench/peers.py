@@ -16,6 +16,42 @@ PEERS = REPOSITORY / "build" / "peers"
 KACHE_2, MBX = PEERS / "bin" / "kache", PEERS / "bin" / "mbx"
 
 
+class Archive:
+    """A target directory without the workspace's own units, compressed, as rust-cache keeps it; ``file`` is it."""
+
+    def __init__(self, ground: Ground, project: Path) -> None:
+        self.ground = ground
+        self.project = project
+        self.target, self.file = SCRATCH / "targets" / "rust-cache", SCRATCH / "caches" / "rust-cache.tar.zst"
+        ground.build({}, project, "rust-cache")
+        own = self._members()
+        for directory in ("debug/.fingerprint", "debug/build", "debug/deps"):
+            for path in (self.target / directory).iterdir():
+                stem = path.name.partition(".")[0].rpartition("-")[0]
+                if stem in own or stem[3:] in own:
+                    remove(path) if path.is_dir() else path.unlink()
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        ground.run(["tar", "--zstd", "-cf", str(self.file), "-C", str(self.target), "."], project)
+
+    def build(self) -> float:
+        """Unpack it and build, in seconds."""
+        put_aside(self.target)
+        self.target.mkdir()
+        start = time.monotonic()
+        self.ground.run(["tar", "--zstd", "-xf", str(self.file), "-C", str(self.target)], self.project)
+        self.ground.run(
+            ["cargo", "build", "--quiet", "--offline"], self.project, {"CARGO_TARGET_DIR": str(self.target)}
+        )
+        return time.monotonic() - start
+
+    def _members(self) -> "set[str]":
+        done = self.ground.run(
+            ["cargo", "tree", "--workspace", "--depth", "0", "--prefix", "none", "--offline"], self.project
+        )
+        names = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
+        return names | {name.replace("-", "_") for name in names}
+
+
 class Peers:
     """The peers that can be run here. missing: the others, and why."""
 
@@ -43,35 +79,7 @@ class Peers:
             stop()
 
     def _archive(self, project: Path) -> Callable[[], float]:
-        """A target directory without the workspace's own units, compressed; unpacking is part of the build."""
-        target, archive = SCRATCH / "targets" / "rust-cache", SCRATCH / "caches" / "rust-cache.tar.zst"
-        self.ground.build({}, project, "rust-cache")
-        own = self._members(project)
-        for directory in ("debug/.fingerprint", "debug/build", "debug/deps"):
-            for path in (target / directory).iterdir():
-                stem = path.name.partition(".")[0].rpartition("-")[0]
-                if stem in own or stem[3:] in own:
-                    remove(path) if path.is_dir() else path.unlink()
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        self.ground.run(["tar", "--zstd", "-cf", str(archive), "-C", str(target), "."], project)
-
-        def build() -> float:
-            put_aside(target)
-            target.mkdir()
-            start = time.monotonic()
-            self.ground.run(["tar", "--zstd", "-xf", str(archive), "-C", str(target)], project)
-            env = {"CARGO_TARGET_DIR": str(target)}
-            self.ground.run(["cargo", "build", "--quiet", "--offline"], project, env)
-            return time.monotonic() - start
-
-        return build
-
-    def _members(self, project: Path) -> "set[str]":
-        done = self.ground.run(
-            ["cargo", "tree", "--workspace", "--depth", "0", "--prefix", "none", "--offline"], project
-        )
-        names = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
-        return names | {name.replace("-", "_") for name in names}
+        return Archive(self.ground, project).build
 
     def _home(self, name: str) -> Dict[str, str]:
         home = SCRATCH / "caches" / name
