@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Optional, Tuple
 
 from bench import forest
 from bench.ground import SCRATCH, Ground, put_aside
@@ -38,22 +38,27 @@ class Store:
 
 def archives(ground: Ground, rounds: int) -> List[Row]:
     """The real crates, and the generated workspace unchanged and with one package edited."""
-    rows = compared(ground, rounds, "jobs-real", ground.project, {"real crates, a job": 1.0})
-    base = planted(ground, PACKAGES)
-    both = {f"{PACKAGES} path packages, a job": 0.3, f"{PACKAGES} path packages, a job with one edited": 0.3}
-    return rows + compared(ground, rounds, "jobs-forest", base, both)
+    rows = compared(ground, rounds, "jobs-real", ground.project, {"real crates, a job": (1.0, None)})
+    what = f"{PACKAGES} path packages, a job"
+    jobs: Dict[str, Tuple[float, Optional[int]]] = {what: (0.3, None)}
+    for number in (PACKAGES // 2, PACKAGES - 10):
+        above = len(forest.above({number}, PACKAGES)) - 1
+        jobs[f"{what} with one edited that {above} depend on"] = (0.3, number)
+    return rows + compared(ground, rounds, "jobs-forest", planted(ground, PACKAGES), jobs)
 
 
-def compared(ground: Ground, rounds: int, name: str, project: Path, limits: Dict[str, float]) -> List[Row]:
-    """A row a limit; the second is with another edit in each build."""
+def compared(
+    ground: Ground, rounds: int, name: str, project: Path, jobs: Dict[str, Tuple[float, Optional[int]]]
+) -> List[Row]:
+    """A row a job: what it must be of the other's, and which package is edited in each build."""
     store, target = Store(ground, name, project), Archive(ground, project)
     sizes = {"kache": store.archive.stat().st_size, "rust-cache": target.file.stat().st_size}
     told = "; ".join(f"{each} keeps and moves {size / MEGABYTE:.1f} MB" for each, size in sizes.items())
     rows = []
-    for number, (what, limit) in enumerate(limits.items()):
+    for what, (limit, number) in jobs.items():
         variants = {"kache": store.build, "rust-cache": target.build}
-        if number:
-            variants = {each: edited(project, build) for each, build in variants.items()}
+        if number is not None:
+            variants = {each: edited(project, number, build) for each, build in variants.items()}
         variants = {each: checked_out(project, build) for each, build in variants.items()}
         row = ratio_row(what, interleave(rounds, variants), "s", {("kache", "rust-cache"): limit})
         row.measured += f" · {told}"
@@ -73,9 +78,9 @@ def checked_out(project: Path, build: Callable[[], float]) -> Callable[[], float
     return run
 
 
-def edited(project: Path, build: Callable[[], float]) -> Callable[[], float]:
-    """The same with one more function in a package that others depend on, another one each time."""
-    source = project / forest.name_of(PACKAGES // 2) / "src" / "lib.rs"
+def edited(project: Path, number: int, build: Callable[[], float]) -> Callable[[], float]:
+    """The same with one more function in a package, another one each time."""
+    source = project / forest.name_of(number) / "src" / "lib.rs"
     plain = source.read_text()
 
     def run() -> float:

@@ -17,7 +17,7 @@ from build_zipapp import NATIVE, VENDORED
 from requirements.wheels import BUILD, pins_for
 from tests.world import REPOSITORY, Run, World
 
-# As root without a daemon, without a network; where a daemon is there, the last four are its own affair.
+# As root without a daemon, without a network; where a daemon is there, the last ones are its own affair.
 CONFIG = "\n".join(
     (
         "experimental-features = nix-command flakes",
@@ -28,6 +28,21 @@ CONFIG = "\n".join(
         "warn-dirty = false",
     )
 )
+
+# A newer Nix than the system's, which .ci/run unpacks; its programs run with the libraries beside them.
+_NEWER = BUILD / "nix-newer" / "usr"
+_LIBRARIES = _NEWER / "lib" / "x86_64-linux-gnu"
+PROGRAMS = {
+    "system": ["nix"],
+    "newer": [
+        str(_LIBRARIES / "ld-linux-x86-64.so.2"),
+        "--library-path",
+        f"{_LIBRARIES}:{_NEWER}/lib",
+        str(_NEWER / "bin" / "nix"),
+        # a program of its own, which would be looked for beside ld.so
+        *("--option", "build-hook", ""),
+    ],
+}
 
 # What kache's flake is made of; the rest of a checkout is large, and moves nothing.
 FLAKE = ("flake.nix", "nix", "build_zipapp.py", "kache.py", "kachelib", "launcher", "requirements", "README.md")
