@@ -89,6 +89,28 @@ def test_a_build_in_a_users_shell_hits_in_a_second_checkout(nix: Nix) -> None:
         assert nix.world.run([project / "target" / "debug" / "demo"]).ok().stdout == "it runs\n"
 
 
+def test_what_uses_a_proc_macro_hits_in_a_second_checkout(nix: Nix) -> None:
+    """Proc macros are not cached by default: each checkout links its own, and the two must be the same bytes."""
+    for name, result in (("one", "miss"), ("two", "local_hit")):
+        project = nix.project(name)
+        nix.world.workspace(
+            {
+                "Cargo.toml": '[package]\nname = "demo"\nversion = "0.1.0"\nedition = "2021"\n'
+                '[lib]\n[dependencies]\nmacros = { path = "macros" }\n',
+                "Cargo.lock": 'version = 4\n\n[[package]]\nname = "demo"\nversion = "0.1.0"\n'
+                'dependencies = [\n "macros",\n]\n\n[[package]]\nname = "macros"\nversion = "0.1.0"\n',
+                "src/lib.rs": "pub fn three() -> u8 { macros::three!() }\n",
+                "src/main.rs": "fn main() {}\n",
+                "macros/Cargo.toml": '[package]\nname = "macros"\nversion = "0.1.0"\n[lib]\nproc-macro = true\n',
+                "macros/src/lib.rs": "#[proc_macro]\npub fn three(_: proc_macro::TokenStream) -> proc_macro::TokenStream "
+                '{ "3".parse().unwrap() }\nextern crate proc_macro;\n',
+            },
+            name=name,
+        )
+        done = nix.develop(project, "cargo", "build", "--lib").ok()
+        assert done.results() == {"macros": ["passthrough"], "demo": [result]}
+
+
 def test_a_shell_without_a_flake(nix: Nix) -> None:
     project = nix.project()
     (project / "flake.nix").unlink()
