@@ -101,9 +101,10 @@ def test_what_uses_a_proc_macro_hits_in_a_second_checkout(nix: Nix) -> None:
                 'dependencies = [\n "macros",\n]\n\n[[package]]\nname = "macros"\nversion = "0.1.0"\n',
                 "src/lib.rs": "pub fn three() -> u8 { macros::three!() }\n",
                 "src/main.rs": "fn main() {}\n",
-                "macros/Cargo.toml": '[package]\nname = "macros"\nversion = "0.1.0"\n[lib]\nproc-macro = true\n',
-                "macros/src/lib.rs": "#[proc_macro]\npub fn three(_: proc_macro::TokenStream) -> proc_macro::TokenStream "
-                '{ "3".parse().unwrap() }\nextern crate proc_macro;\n',
+                "macros/Cargo.toml": '[package]\nname = "macros"\nversion = "0.1.0"\nedition = "2021"\n'
+                "[lib]\nproc-macro = true\n",
+                "macros/src/lib.rs": "use proc_macro::TokenStream;\n#[proc_macro]\n"
+                'pub fn three(_: TokenStream) -> TokenStream { "3".parse().unwrap() }\n',
             },
             name=name,
         )
