@@ -48,7 +48,7 @@ types: venv  ## mypy --strict
 	$(RUN) -m mypy
 
 pytest: venv file
-	$(PYTEST)
+	$(PYTEST) $(PYTEST_ARGS)
 
 soak: venv file  ## the long tests
 	$(RUN) -m pytest -m soak

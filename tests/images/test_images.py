@@ -220,8 +220,9 @@ def test_a_debian_image_with_its_own_rust(
     root.run(["/bin/sh", "-c", "cd /work/ws && CARGO_TARGET_DIR=/work/one /opt/kache save"], env, uid)
     warm = cargo_build(root, env, uid, "two")
     said = root.run(["/opt/kache", "report", "--json"], env, uid)
-    summary = json.loads(said.stdout)["summary"]
-    assert summary["misses"] == 3
+    report = json.loads(said.stdout)
+    summary = report["summary"]
+    assert summary["misses"] == 3, report
     assert summary["warmed"] + summary["local_hits"] == 3
     if suite != "bookworm":
         assert warm.count("Fresh") == 3

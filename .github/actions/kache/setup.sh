@@ -53,6 +53,7 @@ if [ "$INPUT_CC" = true ]; then
 fi
 echo "$bin" >>"$GITHUB_PATH"
 
+# shellcheck disable=SC2153  # an input like the others
 case $INPUT_PUSH in
 always) push=true ;;
 never) push=false ;;
