@@ -66,6 +66,8 @@ lock:  ## resolve requirements/*.in anew
 		--no-header --no-annotate requirements/dev.in -o requirements/dev.lock
 	build/lock/bin/uv pip compile --quiet --universal --python-version 3.9 --upgrade --generate-hashes \
 		--no-header --no-annotate requirements/bundle.in -o requirements/bundle.lock
+	build/lock/bin/uv pip compile --quiet --universal --python-version 3.9 --upgrade --generate-hashes \
+		--no-header --no-annotate requirements/go.in -o requirements/go.lock
 
 clean:  ## remove all that was built
 	rm -rf build dist $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,6 +4,7 @@ import os
 import posix
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List
@@ -553,6 +554,7 @@ def mounts(package: Place) -> Iterator[List[Path]]:
             subprocess.run(["umount", "-l", str(path)], check=False)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is Linux's")
 def test_two_file_systems_in_one_package_are_both_looked_at(package: Place, mounts: List[Path]) -> None:
     assert mounts[0].stat().st_ino == mounts[1].stat().st_ino
     seen = {fingerprint(package)}
