@@ -132,10 +132,13 @@ def _files(words: "List[str]", action: "Action") -> "List[str]":
 
 
 def _is_temporary(path: str, out_dir: str, action: "Action") -> bool:
-    """What rustc wrote for this link: ``STEM.….rcgu.o`` in the output directory, and all in its ``rustc??????``."""
+    """What rustc wrote for this link: ``STEM.….rcgu.o`` in the output directory, and all in its ``rustc??????``.
+
+    Of 1.63 and 1.85 also a proc macro's metadata as an object, ``STEM.….rcgu.rmeta``, beside its output.
+    """
     directory, _, name = path.rpartition("/")
     stem = action.plan.output_stem()
-    if directory == out_dir and name.startswith(stem + ".") and name.endswith(".o"):
+    if directory == out_dir and name.startswith(stem + ".") and name.endswith((".o", ".rcgu.rmeta")):
         return True
     parts = path.split("/")
     return any(part.startswith("rustc") and len(part) == 11 for part in parts[:-1])

@@ -115,6 +115,12 @@ def test_rustcs_own_temporaries_and_the_toolchain_are_none(place: Place) -> None
     assert found == {}
 
 
+def test_a_macros_metadata_of_older_compilers_is_gone_and_no_input(place: Place) -> None:
+    """rustc 1.63 and 1.85 write it beside the output and remove it: such proc macros were never stored."""
+    gone = place.out / "x-1.e8zdsrgtmxotw9j8x50se66n2.rcgu.rmeta"
+    assert inputs_of(place, [str(gone)]) == {}
+
+
 def test_another_crates_objects_are_not_rustcs_temporaries(place: Place) -> None:
     other = library(place.out, "y-1.y.0123456789abcdef-cgu.0.rcgu.o")
     assert list(inputs_of(place, [str(other)])) == ["<target>/debug/deps/" + other.name]
