@@ -69,6 +69,7 @@
               echo 'for each in '"$ld $cc"' $packages; do PATH=$each/bin:$PATH; done'
               echo 'seed=''${out##*/}; export NIX_CFLAGS_COMPILE=" -frandom-seed=''${seed:0:10}"'
               echo 'export NIX_LDFLAGS="-rpath $out/lib  -L'"$libc"'/lib"'
+              echo 'runHook() { eval "''${!1}"; }'
             } > $out/setup
           '';
 
@@ -85,6 +86,8 @@
           cargo = program "cargo" host.cargo;
           clippy = program "clippy" host.clippy;
           linter = program "linter" "/bin/true";
+          openssl = build "openssl" { } "mkdir -p $out/lib";
+          pkg-config = build "pkg-config" { } "mkdir -p $out/bin; ln -s /bin/true $out/bin/pkg-config";
           nixfmt = build "nixfmt" { } "mkdir -p $out/bin; ln -s /bin/true $out/bin/nixfmt";
           bashInteractive = build "bash-interactive" { } "mkdir -p $out/bin; ln -s /bin/bash $out/bin/bash";
 

@@ -1,0 +1,2 @@
+# For `import <nixpkgs> { }`.
+{ }: (builtins.getFlake "path:${toString ./.}").legacyPackages.x86_64-linux
