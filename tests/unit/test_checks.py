@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional
 
 import pytest
 
-from kachelib import bundle, checks, config, inputs
+from kachelib import bundle, checks, config, inputs, nix
 from kachelib.checks import OK, PROBLEM, WARNING, Finding, Machine
 from kachelib.store import Store
 from tests.stock import log, put
@@ -269,3 +269,41 @@ def test_what_the_default_costs_is_said_with_ones_own_numbers(world: World) -> N
     assert "3 times in what is logged" in finding.message
     (finding,) = checks.check_executables(machine(world, KACHE_CACHE_EXECUTABLES="1"))
     assert finding.message == "cached"
+
+
+@pytest.fixture
+def nix_shell(world: World, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A store with a rustc in it, which is on PATH; its salt."""
+    monkeypatch.setattr(nix, "STORE", str(world.root / "store"))
+    place = world.root / "store" / "abc-rust" / "bin"
+    place.mkdir(parents=True)
+    (place / "rustc").write_text("#!/bin/sh\n")
+    (place / "rustc").chmod(0o755)
+    world.env["PATH"] = f"{place}:/usr/bin"
+    return nix.resolve(world.env, str(world.root)).salt()
+
+
+@pytest.mark.parametrize(
+    ("variables", "status", "said"),
+    [
+        ({}, WARNING, "no key salt is set"),
+        ({"KACHE_KEY_SALT": "nixr1-" + "0" * 32}, WARNING, "but this environment gives nixr1-"),
+        ({"KACHE_KEY_SALT": "{salt}"}, OK, "this toolchain's"),
+        ({"KACHE_KEY_SALT": "nixe1-" + "0" * 32}, OK, "a key salt is set"),
+        ({"KACHE_NIX_SALT": "1"}, OK, "folded in by cache.nix_salt"),
+    ],
+)
+def test_the_salt_of_a_nix_toolchain(
+    world: World, nix_shell: str, variables: Dict[str, str], status: str, said: str
+) -> None:
+    world.env.update((name, value.format(salt=nix_shell)) for name, value in variables.items())
+    [found] = checks.check_salt(machine(world))
+    assert (found.status, said in found.message) == (status, True), found
+
+
+def test_outside_of_nix_only_a_salt_of_a_shell_is_worth_a_word(world: World) -> None:
+    assert list(checks.check_salt(machine(world, PATH="/usr/bin"))) == []
+    assert list(checks.check_salt(machine(world, PATH="/usr/bin", KACHE_KEY_SALT="2024-01"))) == []
+    [found] = checks.check_salt(machine(world, PATH="/usr/bin", KACHE_KEY_SALT="nixr1-" + "0" * 32))
+    assert found.status == WARNING
+    assert "no tool here is from the Nix store" in found.message
