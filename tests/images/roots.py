@@ -1,7 +1,7 @@
 """Root file systems for one program: a directory with a few things of this machine in it, read-only, without a network.
 
-Owns how they are mounted and entered. Needs root; everything is undone when the program ends, for it lies in a mount
-namespace of its own.
+Owns how they are put together, mounted and entered. Needs root; the mounts are undone when the program ends, for they
+lie in a mount namespace of its own.
 """
 
 import os
@@ -19,6 +19,14 @@ DEVICES = ("null", "zero", "urandom")
 # What is there with every glibc: its own parts, and the unwinder that pthread_exit asks for.
 GLIBC = ("libgcc_s.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libm.so.6", "libutil.so.1")
 
+# What a linker is given that makes an executable; some of it is empty, or not there, with a newer glibc.
+STARTUP = (
+    *"Scrt1.o crt1.o crti.o crtn.o libc.so libc.so.6 libc_nonshared.a libm.so libmvec.so.1".split(),
+    *"libutil.a librt.a libpthread.a libdl.a".split(),
+)
+
+Done = subprocess.CompletedProcess[str]
+
 
 @dataclass
 class Root:
@@ -30,10 +38,15 @@ class Root:
     binds: Dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("dev", "proc", "tmp", "work", "bin", "opt"):
-            (self.place / name).mkdir(parents=True, exist_ok=True)
+        for name in ("bin", "lib", "lib64"):
+            (self.place / "usr" / name).mkdir(parents=True, exist_ok=True)
+            if not os.path.lexists(self.place / name):
+                (self.place / name).symlink_to(f"usr/{name}")
+        for name in ("dev", "proc", "tmp", "work", "opt"):
+            (self.place / name).mkdir(exist_ok=True)
         for name in DEVICES:
-            (self.place / "dev" / name).touch()
+            if not (self.place / "dev" / name).exists():
+                (self.place / "dev" / name).touch()
         self.work.mkdir(exist_ok=True)
         self.work.chmod(0o777)
 
@@ -49,15 +62,19 @@ class Root:
         self.binds[inside] = path
 
     def copy(self, program: str, inside: str = "") -> None:
-        """Put a program there, with the libraries that it is linked with."""
+        """Put a file there; a program with the libraries that it is linked with."""
         for path in (program, *libraries(program)):
             target = self.place / (inside if inside and path == program else path).lstrip("/")
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, target)
 
-    def run(self, command: Sequence[str], env: Mapping[str, str], uid: int) -> "subprocess.CompletedProcess[str]":
-        """Run a command inside as ``uid``, with no other variables than ``env``."""
+    def open_work(self) -> None:
+        """Let anybody write what is in /work by now."""
+        subprocess.run(["chmod", "-R", "a+rwX", str(self.work)], check=True)
+
+    def run(self, command: Sequence[str], env: Mapping[str, str], uid: int, writable: bool = False) -> Done:
+        """Run a command inside as ``uid``, with no variables but ``env``. writable: as while an image is made."""
         place = shlex.quote(str(self.place))
         lines = ["set -e", "mount --make-rprivate /", f"mount --bind {place} {place}"]
         for inside, path in self.binds.items():
@@ -68,13 +85,13 @@ class Root:
             f"mount -t proc proc {place}/proc",
             f"mount -t tmpfs -o noexec,mode=1777 tmp {place}/tmp",
             f"mount --bind {shlex.quote(str(self.work))} {place}/work",
-            f"mount -o remount,bind,ro {place}",
+            f"mount -o remount,bind,{'rw' if writable else 'ro'} {place}",
             # env before chroot: there may be none inside
             f"exec env -i {shlex.join(f'{name}={value}' for name, value in env.items())} "
             f"/usr/sbin/chroot --userspec={uid}:{uid} --groups= {place} {shlex.join(command)}",
         ]
         return subprocess.run(
-            ["unshare", "--mount", "--net", "--pid", "--fork", "sh", "-c", "\n".join(lines)],
+            ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", "\n".join(lines)],
             capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL, timeout=600,
         )  # fmt: skip
 
@@ -101,20 +118,48 @@ def interpreters() -> Dict[str, str]:
     return named
 
 
+def ends(found: Mapping[str, str]) -> List[str]:
+    """The oldest and the newest of the interpreters."""
+    names = sorted(found, key=lambda name: [int(part) for part in name.split(" ")[0].split(".")])
+    return [names[0], names[-1]] if names else []
+
+
+def gcc_says(option: str, name: str) -> str:
+    """The path that ``gcc -print-...`` gives, without dots; "" where gcc does not know one."""
+    said = subprocess.run(["gcc", f"{option}={name}"], capture_output=True, text=True, check=True).stdout.strip()
+    return os.path.normpath(said) if said.startswith("/") else ""
+
+
 def add_python(root: Root, program: str) -> str:
-    """Show an interpreter and all that belongs to it; returns its path inside."""
+    """Show an interpreter and all that belongs to it, and a shell; returns its path inside."""
     real = os.path.realpath(program)
     code = "import sys, sysconfig; print(sys.base_prefix); print(sysconfig.get_path('stdlib'))"
     said = subprocess.run([program, "-I", "-S", "-c", code], capture_output=True, text=True, check=True).stdout.split()
     root.copy("/bin/sh")
     root.copy(real)
     for library in GLIBC:
-        root.copy(f"/lib/x86_64-linux-gnu/{library}")
-    if said[0] == "/usr":
-        root.add(said[1])
-    else:
-        root.add(said[0])
+        root.copy(gcc_says("-print-file-name", library))
+    root.add(said[1] if said[0] == "/usr" else said[0])
     for module in Path(said[1], "lib-dynload").glob("*.so"):
         for library in libraries(str(module)):
             root.copy(library)
     return real
+
+
+def add_rust(root: Root, sysroot: str) -> None:
+    """Show a toolchain as /rust, and put beside it what of gcc and glibc it links with; no other program."""
+    root.add(sysroot, "/rust")
+    for program in (*Path(sysroot, "bin").iterdir(), *Path(sysroot, "lib").glob("*.so")):
+        for library in libraries(str(program)):
+            # its own are shown already
+            if not library.startswith(sysroot):
+                root.copy(library)
+    for tool in ("cc", "ld"):
+        root.copy(os.path.realpath(shutil.which(tool) or tool), f"/usr/bin/{tool}")
+    for library in libraries(gcc_says("-print-prog-name", "collect2")):
+        root.copy(library)
+    root.add(os.path.dirname(gcc_says("-print-file-name", "libgcc.a")))
+    for name in STARTUP:
+        path = gcc_says("-print-file-name", name)
+        if path:
+            root.copy(path)
