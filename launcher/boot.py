@@ -5,7 +5,7 @@ file. Knows nothing of what the program does, only whether a command line is a c
 
     parts    (this code, modules, cold, natives, build): what the stub read for this interpreter
     modules  ((name, code), ...) of the hot modules, each after those it imports
-    cold     {name: (offset from File.base, length, is package)}; or {name: (bytes, 0, is package)}
+    cold     {name: (offset from File.base, packed length, is package)}; or {name: (bytes, 0, is package)}
     natives  {(name, tag): (directory, main file, ((file, offset, packed length, length), ...))}, main file last
     tag      the interpreter's suffix of extension modules and what native_tags() says
     build    the name of this build: hex digits
@@ -275,7 +275,12 @@ class Cold:
             module.__dict__.update((name, backend.__dict__[name]) for name in backend.__dict__ if name[:2] != "__")
             return
         where, length, _ = self.table[module.__name__]
-        data = where if isinstance(where, bytes) else self.file.read(self.file.base + where, length)
+        if isinstance(where, bytes):
+            data = where
+        else:
+            import zlib
+
+            data = zlib.decompress(self.file.read(self.file.base + where, length))
         exec(marshal.loads(data), module.__dict__)
 
 

@@ -6,12 +6,13 @@ it did not know (whole). Knows nothing of files but the archive it is given.
 
     region = blob cold
     blob   = marshal (code of boot.py, modules, cold, natives, build); boot.py says what these are
-    cold   = the marshalled code of the cold modules, one after the other, at the offsets the blob names
+    cold   = the marshalled code of the cold modules, each zlib-compressed, at the offsets the blob names
 """
 
 import ast
 import marshal
 import sys
+import zlib
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, NamedTuple, Set, Tuple
 
@@ -116,6 +117,8 @@ def region(boot: bytes, sources: Sources, natives: Dict[Any, Any], build: str, i
     cold = b""
     for name in sorted(set(sources) - set(hot)):
         code = stable(cold_code(sources[name].text, sources[name].file))
+        if not inline:
+            code = zlib.compress(code, 9)
         table[name] = (code if inline else len(cold), len(code), sources[name].package)
         cold += b"" if inline else code
     blob = stable((hot_code(boot, "launcher/boot.py"), modules, table, natives, build))

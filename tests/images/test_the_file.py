@@ -15,8 +15,10 @@ MB = 1_000_000
 
 
 def test_its_size(file: Path) -> None:
-    """For one platform, with code for every Python that is here."""
-    assert file.stat().st_size <= 12 * 1024 * 1024
+    """For one platform; it would still do with code for all six Pythons, wherever fewer are here."""
+    size, here = file.stat().st_size, len({name.split(" ")[0] for name in PYTHONS})
+    # code and native modules of one more
+    assert size + (6 - here) * 1.6 * MB <= 12 * MB
     assert str(REPOSITORY).encode() not in file.read_bytes()
 
 

@@ -7,6 +7,7 @@ import posix
 import struct
 import sys
 import types
+import zlib
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -127,7 +128,7 @@ def test_a_region_holds_its_cold_modules_where_its_table_says() -> None:
     for name in ("a", "b"):
         offset, size, package = cold["kachelib." + name]
         names: Dict[str, object] = {}
-        exec(marshal.loads(region[length + offset : length + offset + size]), names)
+        exec(marshal.loads(zlib.decompress(region[length + offset : length + offset + size])), names)
         assert names[name.upper()] == {"a": 1, "b": 2}[name] and not package
     inline, inline_length = compiler.region(b"", program, {}, "build", True)
     assert len(inline) == inline_length and isinstance(marshal.loads(inline)[2]["kachelib.a"][0], bytes)
