@@ -125,6 +125,13 @@ def _take_after(cargo: int, mark: str, here: "Here") -> None:
         remove(mark)
 
 
+def wait_until_idle(cache_dir: str) -> None:
+    """Until no helper works whose Cargo has ended, or one has had all the time that it may take."""
+    end = time.monotonic() + COMING_UP + LONGEST_WORK
+    while working(cache_dir) and time.monotonic() < end:
+        time.sleep(PAUSE)
+
+
 def working(cache_dir: str) -> int:
     """How many helpers work whose Cargo has ended."""
     import fcntl

@@ -37,6 +37,8 @@ def run_save(argv: List[str]) -> int:
     here = _here(options)
     if not os.path.isfile(here.call.lock_file()):
         raise KacheError(f"{here.call.lock_file()} does not exist; build first, or name --manifest-path")
+    # Whoever archives the cache directory next must find it at rest.
+    taker.wait_until_idle(here.settings.cache_dir)
     found = take.take(here, time.monotonic() + SAVE_SECONDS)
     refused = [
         {"unit": _name(key), "reason": why} for key, why in sorted(found.refused.items(), key=lambda each: each[0])

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import random
 import shutil
@@ -333,6 +334,23 @@ def test_nobody_waits_for_the_helper(site: Site) -> None:
     told = process.communicate(timeout=60)[1]
     assert process.returncode == 0, told
     site.check_program()
+
+
+def test_saving_ends_when_nobody_writes_any_more(site: Site, world: World) -> None:
+    """A CI job archives the cache directory then; a file that vanishes meanwhile would spoil the archive."""
+    site.build()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    mark = world.cache_dir / "memo" / f"helper-{ended.pid}-1"
+    with mark.open("w") as held:
+        os.utime(mark, (1e9, 1e9))
+        fcntl.flock(held, fcntl.LOCK_EX)
+        saving = subprocess.Popen(
+            [site.cargo.kache.path, "save"], cwd=site.ws, env=site.environment(), stdout=subprocess.DEVNULL
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            saving.wait(timeout=3)
+    assert saving.wait(timeout=60) == 0
 
 
 def test_the_target_is_removed_while_it_is_taken(site: Site) -> None:
