@@ -99,15 +99,21 @@ class Environment:
 
     def salt(self) -> str:
         """The salt; "" where no tool comes from the store."""
-        key = Transcript()
-        for tag, value in self.fields():
-            key.add(tag, value)
-        return PREFIX + key.digest()[:DIGITS] if key.fields else ""
+        fields = self.fields()
+        return digest(PREFIX, fields) if fields else ""
 
 
 def is_hash_of_nothing(salt: str) -> bool:
     """Whether a salt is the beginning of the hash of an empty text."""
     return len(salt) >= 8 and HASH_OF_NOTHING.startswith(salt)
+
+
+def digest(prefix: str, fields: "List[Tuple[str, str]]") -> str:
+    """The salt that these fields make."""
+    key = Transcript()
+    for tag, value in fields:
+        key.add(tag, value)
+    return prefix + key.digest()[:DIGITS]
 
 
 def resolve(environ: "Dict[str, str]", directory: str) -> Environment:
@@ -131,11 +137,17 @@ def wrapper_words(environ: "Dict[str, str]", existing: bool) -> "Iterator[Tuple[
     """Each variable's words, without the seed and without the search path for libraries that the shell's derivation
     would install, which nobody builds; where such a directory is there after all, ``existing`` keeps it."""
     outputs = [environ[name] for name in environ.get("outputs", "out").split() if environ.get(name, "").startswith("/")]
-    for name in sorted(name for name in environ if name.startswith(VARIABLES)):
+    for name in variable_names(environ):
         words = environ[name].split()
         if SEED in environ[name] or "-rpath" in words:
             words = _without_outputs(words, outputs, existing)
         yield name, words
+
+
+def variable_names(environ: "Dict[str, str]") -> "List[str]":
+    """The variables of Nix's compiler wrappers that are set, sorted."""
+    # elsewhere no name begins so, and every linked output is asked for
+    return sorted(name for name in environ if name.startswith("NIX_") and name.startswith(VARIABLES))
 
 
 def linker_changes(environ: "Dict[str, str]") -> "List[Tuple[str, str]]":
@@ -156,7 +168,7 @@ def _without_outputs(words: "List[str]", outputs: "List[str]", existing: bool) -
             continue
         if word == "-rpath":
             place = next(rest, "")
-            if not _is_output(place, outputs) or (existing and _exists(place)):
+            if not _is_output(place, outputs) or (existing and posix.access(place, posix.F_OK)):
                 kept += (word, place)
             continue
         kept.append(word)
@@ -229,7 +241,7 @@ def _find(name: str, path: str, directory: str) -> Tool:
         return Tool(name, place, store_paths(place)[0])
     for each in path.split(":"):
         place = (each or ".") + "/" + name
-        if _is_program(place):
+        if is_program(place):
             stores, end = store_paths(place if place.startswith("/") else directory + "/" + place)
             if end.rpartition("/")[2] != "kache":
                 return Tool(name, place, stores)
@@ -264,16 +276,9 @@ def store_paths(path: str) -> "Tuple[List[str], str]":
     return list(found), at
 
 
-def _is_program(path: str) -> bool:
+def is_program(path: str) -> bool:
+    """Whether ``path`` can be run; a directory passes for executable, too."""
     try:
         return posix.stat(path).st_mode & 0o170000 == 0o100000 and posix.access(path, posix.X_OK)
-    except (OSError, ValueError):
-        return False
-
-
-def _exists(path: str) -> bool:
-    try:
-        posix.lstat(path)
-        return True
     except (OSError, ValueError):
         return False

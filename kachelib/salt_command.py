@@ -12,7 +12,6 @@ import subprocess
 from typing import Dict, List, Tuple
 
 from kachelib import config, console, nix, nix_closure, salt
-from kachelib.key import Transcript
 from kachelib.outcome import KacheError, UsageError
 from kachelib.redact import shown
 from kachelib.salt import Salt
@@ -106,7 +105,7 @@ def of_closure(paths: List[str], environ: Dict[str, str]) -> Salt:
         for _, value in fields:
             roots.update(dict.fromkeys(_STORE_PATH.findall(value)))
     fields += [("closure", path) for path in nix_closure.closure(list(roots), environ)]
-    return Salt(CLOSURE_PREFIX + _digest(fields)[: nix.DIGITS], fields)
+    return Salt(nix.digest(CLOSURE_PREFIX, fields), fields)
 
 
 def of_flake(reference: str) -> Salt:
@@ -123,13 +122,6 @@ def of_flake(reference: str) -> Salt:
     if not done.stdout.strip():
         raise KacheError(f"salt: 'nix eval --raw {attribute}' printed nothing, which would be everybody's salt")
     return Salt(hashlib.sha256(done.stdout).hexdigest()[:FLAKE_DIGITS], [("outPath", os.fsdecode(done.stdout))])
-
-
-def _digest(fields: Fields) -> str:
-    key = Transcript()
-    for tag, value in fields:
-        key.add(tag, value)
-    return key.digest()
 
 
 def _check(options: argparse.Namespace, settings: Settings, environ: Dict[str, str]) -> int:

@@ -61,24 +61,16 @@ def resolve(name: str, environ: "Dict[str, str]") -> str:
         home = environ.get("RUSTUP_HOME") or environ.get("HOME", "") + "/.rustup"
         toolchain = home + "/toolchains/" + toolchain
     real = toolchain + "/bin/" + path.rpartition("/")[2]
-    return real if _is_program(real) else path
+    return real if nix.is_program(real) else path
 
 
 def find_program(name: str, environ: "Dict[str, str]") -> str:
     """Look ``name`` up on PATH; "" when it is not there."""
     for directory in environ.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":"):
         path = (directory or ".") + "/" + name
-        if _is_program(path):
+        if nix.is_program(path):
             return path
     return ""
-
-
-def _is_program(path: str) -> bool:
-    """Whether ``path`` can be run; a directory passes for executable, too."""
-    try:
-        return posix.stat(path).st_mode & 0o170000 == 0o100000 and posix.access(path, posix.X_OK)
-    except (OSError, ValueError):
-        return False
 
 
 def identify(command: "List[str]", environ: "Dict[str, str]", memo_dir: str) -> "Optional[Toolchain]":
@@ -153,7 +145,7 @@ def linker_environment(environ: "Dict[str, str]", anywhere: bool = True) -> "Lis
     found = [(name, environ[name]) for name in LINKER_ENVIRONMENT if name in environ]
     if anywhere:
         return found + nix.wrapper_variables(environ)
-    return found + [(name, environ[name]) for name in sorted(environ) if name.startswith(nix.VARIABLES)]
+    return found + [(name, environ[name]) for name in nix.variable_names(environ)]
 
 
 def _unchanged(states: "List[str]") -> bool:

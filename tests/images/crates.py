@@ -37,7 +37,7 @@ PACKAGES = ("app", "lib", "macros")
 # What every build in an image has set, as docs/ci-image.md says. Its helper would end with the container.
 CARGO = {
     "RUSTC_WRAPPER": "/opt/kache", "KACHE_CACHE_EXECUTABLES": "1", "KACHE_TAKE_UNITS": "0", "CARGO_INCREMENTAL": "0",
-    "CARGO_HOME": "/work/cargo", "CARGO_NET_OFFLINE": "true",
+    "CARGO_HOME": "/job/cargo", "CARGO_NET_OFFLINE": "true",
 }  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def write_workspace(place: Path) -> None:
 
 
 def place_workspace(root: Root, name: str = "ws") -> None:
-    """Put the workspace at /work/NAME, for anybody."""
+    """Put the workspace at /job/NAME, for anybody."""
     write_workspace(root.work / name)
     root.open_work()
 
@@ -62,9 +62,9 @@ def shell(root: Root, line: str, env: Mapping[str, str], uid: int, **options: bo
     return done
 
 
-def build(root: Root, env: Mapping[str, str], uid: int, target: str, ws: str = "/work/ws") -> str:
-    """Build the workspace, run the program; returns what Cargo said. target: below /work."""
-    line = f"cd {ws} && CARGO_TARGET_DIR=/work/{target} cargo build -v --locked && /work/{target}/debug/app"
+def build(root: Root, env: Mapping[str, str], uid: int, target: str, ws: str = "/job/ws") -> str:
+    """Build the workspace, run the program; returns what Cargo said. target: below /job."""
+    line = f"cd {ws} && CARGO_TARGET_DIR=/job/{target} cargo build -v --locked && /job/{target}/debug/app"
     done = shell(root, line, env, uid)
     assert done.stdout == "3\n"
     return done.stderr

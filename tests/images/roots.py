@@ -30,7 +30,7 @@ Done = subprocess.CompletedProcess[str]
 
 @dataclass
 class Root:
-    """One of them. place: where it is put together; work: what is its /work, which alone can be written, besides /tmp
+    """One of them. place: where it is put together; work: what is its /job, which alone can be written, besides /tmp
     (noexec). binds: path inside -> path of this machine."""
 
     place: Path
@@ -42,7 +42,7 @@ class Root:
             (self.place / "usr" / name).mkdir(parents=True, exist_ok=True)
             if not os.path.lexists(self.place / name):
                 (self.place / name).symlink_to(f"usr/{name}")
-        for name in ("dev", "proc", "tmp", "work", "opt"):
+        for name in ("dev", "proc", "tmp", "job", "opt"):
             (self.place / name).mkdir(exist_ok=True)
         for name in DEVICES:
             if not (self.place / "dev" / name).exists():
@@ -70,7 +70,7 @@ class Root:
                 shutil.copy(path, target)
 
     def open_work(self) -> None:
-        """Let anybody write what is in /work by now."""
+        """Let anybody write what is in /job by now."""
         subprocess.run(["chmod", "-R", "a+rwX", str(self.work)], check=True)
 
     def run(self, command: Sequence[str], env: Mapping[str, str], uid: int, writable: bool = False) -> Done:
@@ -84,7 +84,7 @@ class Root:
         lines += [
             f"mount -t proc proc {place}/proc",
             f"mount -t tmpfs -o noexec,mode=1777 tmp {place}/tmp",
-            f"mount --bind {shlex.quote(str(self.work))} {place}/work",
+            f"mount --bind {shlex.quote(str(self.work))} {place}/job",
             f"mount -o remount,bind,{'rw' if writable else 'ro'} {place}",
             # env before chroot: there may be none inside
             f"exec env -i {shlex.join(f'{name}={value}' for name, value in env.items())} "

@@ -40,12 +40,12 @@ def listing(directory: Path) -> List[str]:
 
 @pytest.mark.parametrize("name", EACH)
 def test_a_build_cold_and_warm(name: str, root: Root, uid: int, rust: Mapping[str, str]) -> None:
-    env = {**furnish(root, rust, PYTHONS[name]), "KACHE_CACHE_DIR": "/work/cache"}
+    env = {**furnish(root, rust, PYTHONS[name]), "KACHE_CACHE_DIR": "/job/cache"}
     assert shell(root, "/opt/kache --version", env, uid).stdout.startswith("kache ")
     salt = root.run(["/opt/kache", "salt"], env, uid)
     assert (salt.returncode, salt.stdout, salt.stderr.count("\n")) == (1, "", 1)
     assert states(build(root, env, uid, "one")) == COMPILED
-    shell(root, "cd /work/ws && CARGO_TARGET_DIR=/work/one /opt/kache save", env, uid)
+    shell(root, "cd /job/ws && CARGO_TARGET_DIR=/job/one /opt/kache save", env, uid)
     assert states(build(root, env, uid, "two")) == FRESH
     # every call of rustc as well, where no target is warmed
     build(root, {**env, "KACHE_WARM_TARGETS": "0"}, uid, "three")
@@ -61,7 +61,7 @@ def baked(root: Root, rust: Mapping[str, str], world: World) -> Dict[str, str]:
     """The root with a store in it that was filled while the image was made, as root; the variables for a build."""
     env = furnish(root, rust, sys.executable)
     making = {**env, "KACHE_CACHE_DIR": "/opt/store", "CARGO_HOME": "/opt/cargo"}
-    line = "cd /work/ws && export CARGO_TARGET_DIR=/work/made && cargo build --locked && /opt/kache save"
+    line = "cd /job/ws && export CARGO_TARGET_DIR=/job/made && cargo build --locked && /opt/kache save"
     shell(root, line, making, 0, writable=True)
     for name in ("made", "ws"):
         subprocess.run(["rm", "-r", str(root.work / name)], check=True)
@@ -78,10 +78,10 @@ def test_a_store_in_the_image_serves_the_first_build(root: Root, uid: int, baked
         for path in (root.place / "opt" / "store").rglob("*"):
             os.utime(path)
     before = listing(root.place)
-    env = {**baked, "KACHE_CACHE_DIR": "/work/cache"}
-    assert states(build(root, env, uid, "two", ws="/work/job/checkout")) == FRESH
+    env = {**baked, "KACHE_CACHE_DIR": "/job/cache"}
+    assert states(build(root, env, uid, "two", ws="/job/job/checkout")) == FRESH
     # every call of rustc as well, where no target is warmed
-    build(root, {**env, "KACHE_WARM_TARGETS": "0"}, uid, "three", ws="/work/job/checkout")
+    build(root, {**env, "KACHE_WARM_TARGETS": "0"}, uid, "three", ws="/job/job/checkout")
     report = json.loads(shell(root, "/opt/kache report --json", env, uid).stdout)
     assert (report["summary"]["misses"], report["summary"]["local_hits"]) == (0, COMPILES), report
     assert listing(root.place) == before
@@ -102,10 +102,10 @@ def test_without_a_place_of_ones_own_a_build_passes(root: Root, uid: int, rust: 
 
 def test_without_a_place_of_ones_own_the_baked_store_serves(root: Root, uid: int, baked: Dict[str, str]) -> None:
     env = {**baked, "HOME": "/"}
-    assert states(build(root, env, uid, "two", ws="/work/job/checkout")) == FRESH
+    assert states(build(root, env, uid, "two", ws="/job/job/checkout")) == FRESH
     # a line for each crate needs a standard error that its user may open: here a pipe of his own
     line = (
-        "{ cd /work/job/checkout && CARGO_TARGET_DIR=/work/three cargo build --locked || echo failed; } 2>&1"
+        "{ cd /job/job/checkout && CARGO_TARGET_DIR=/job/three cargo build --locked || echo failed; } 2>&1"
         ' | while read -r line; do echo "$line"; done'
     )
     said = shell(root, line, {**env, "KACHE_WARM_TARGETS": "0", "KACHE_PROGRESS": "always"}, uid).stdout

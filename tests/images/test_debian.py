@@ -59,12 +59,12 @@ def summary(root: Root, env: Dict[str, str], uid: int) -> Dict[str, int]:
 def test_a_build_cold_and_warm(debian: Root, image: Path, uid: int) -> None:
     """bookworm's Cargo is 0.66, too old to be warmed: there the wrapper hits."""
     place_workspace(debian)
-    env = {**CARGO, **PLAIN, "KACHE_CACHE_DIR": "/work/cache"}
+    env = {**CARGO, **PLAIN, "KACHE_CACHE_DIR": "/job/cache"}
     assert shell(debian, "/opt/kache --version", env, uid).stdout.startswith("kache ")
     salt = debian.run(["/opt/kache", "salt"], env, uid)
     assert (salt.returncode, salt.stdout, salt.stderr.count("\n")) == (1, "", 1)
     assert states(build(debian, env, uid, "one")) == COMPILED
-    debian.run(["/bin/sh", "-c", "cd /work/ws && CARGO_TARGET_DIR=/work/one /opt/kache save"], env, uid)
+    debian.run(["/bin/sh", "-c", "cd /job/ws && CARGO_TARGET_DIR=/job/one /opt/kache save"], env, uid)
     warm = states(build(debian, env, uid, "two"))
     assert warm == (COMPILED if image.name == "bookworm" else FRESH)
     build(debian, {**env, "KACHE_WARM_TARGETS": "0"}, uid, "three")
@@ -97,7 +97,7 @@ def test_the_dockerfiles_of_the_page(image: Path, page: List[str], everywhere: P
     stages["my-image"] = follow(baked, stages, context, world.root)
     words = shlex.split(used)
     given = [words[at + 1] for at, word in enumerate(words) if word == "-e"]
-    assert words[:3] == ["docker", "run", "--read-only"] and "job:/work" in words
+    assert words[:3] == ["docker", "run", "--read-only"] and "job:/job" in words
     env = {**stages["my-image"].env, **dict(word.split("=", 1) for word in given), "HOME": "/"}
     command = words[words.index("my-image") + 1 :]
     job = Root(stages["my-image"].place, world.root / "job")

@@ -25,7 +25,7 @@ for name in ("/x", "/opt/x", "/usr/x", "/usr/bin/x"):
         print("can write", name)
     except OSError:
         pass
-for name in ("/tmp/x", "/work/x"):
+for name in ("/tmp/x", "/job/x"):
     open(name, "w").write("#!/bin/sh\\nexit 0\\n")
     os.chmod(name, 0o755)
 try:
@@ -33,7 +33,7 @@ try:
     print("/tmp is not noexec")
 except OSError:
     pass
-os.waitpid(os.posix_spawn("/work/x", ["x"], {}), 0)
+os.waitpid(os.posix_spawn("/job/x", ["x"], {}), 0)
 try:
     print("known as", pwd.getpwuid(os.getuid()))
 except KeyError:
@@ -69,13 +69,13 @@ def test_a_store_goes_out_and_comes_back(name: str, root: Root, uid: int, filled
     """A store that a real build filled is pushed and pulled again."""
     (root.work / "remote").mkdir()
     subprocess.run(["cp", "-r", str(filled), str(root.work / "one")], check=True)
-    (root.work / "config.toml").write_text('[cache.remote]\ntype = "filesystem"\npath = "/work/remote"\n')
+    (root.work / "config.toml").write_text('[cache.remote]\ntype = "filesystem"\npath = "/job/remote"\n')
     root.open_work()
     there = {path.name for path in root.work.iterdir()}
     python = add_python(root, PYTHONS[name])
-    env = {"KACHE_PYTHON": python, "PATH": "/bin", "KACHE_CONFIG": "/work/config.toml"}
+    env = {"KACHE_PYTHON": python, "PATH": "/bin", "KACHE_CONFIG": "/job/config.toml"}
 
-    def said(line: str, code: int = 0, cache: str = "/work/one") -> "subprocess.CompletedProcess[str]":
+    def said(line: str, code: int = 0, cache: str = "/job/one") -> "subprocess.CompletedProcess[str]":
         done = root.run(["/opt/kache", *line.split()], {**env, "KACHE_CACHE_DIR": cache}, uid)
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
@@ -89,14 +89,14 @@ def test_a_store_goes_out_and_comes_back(name: str, root: Root, uid: int, filled
     salt = said("salt", code=1)
     assert (salt.stdout, salt.stderr.count("\n")) == ("", 1)
     said("sync --push")
-    said("sync --pull --all", cache="/work/two")
+    said("sync --pull --all", cache="/job/two")
     listed = [
         {entry["cache_key"] for entry in json.loads(said("list --json", cache=place).stdout)["entries"]}
-        for place in ("/work/one", "/work/two")
+        for place in ("/job/one", "/job/two")
     ]
     assert len(listed[0]) == 4
     assert listed[0] == listed[1]
-    verified = json.loads(said("doctor --checksums --json", code=1, cache="/work/two").stdout)["verify"]
+    verified = json.loads(said("doctor --checksums --json", code=1, cache="/job/two").stdout)["verify"]
     assert not verified["broken_entries"] and not verified["damaged_blobs"]
     assert {path.name for path in root.work.iterdir()} - there == {"two"}
 
@@ -109,7 +109,7 @@ def test_64_start_at_once_for_the_first_time(name: str, unpacks: str, root: Root
     """`--version` would do without what is unpacked."""
     env = {"KACHE_PYTHON": add_python(root, PYTHONS[name]), "PATH": "/bin", "KACHE_CACHE_DIR": "/nonexistent"}
     if unpacks != "/tmp, noexec":
-        env["XDG_CACHE_HOME"] = "/work"
+        env["XDG_CACHE_HOME"] = "/job"
     # what is left in /tmp is only seen from inside
     line = (
         "pids=; for i in " + " ".join(map(str, range(64))) + '; do /opt/kache list --json & pids="$pids $!"; done\n'

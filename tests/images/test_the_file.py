@@ -39,11 +39,11 @@ def test_another_user_elsewhere_builds_the_same_bytes(world: World, uid: int) ->
         {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"},
     ]
     built = []
-    for user, env, at in zip((0, uid), environments, ("/work/kache", "/work/else where/kache-0.1")):
+    for user, env, at in zip((0, uid), environments, ("/job/kache", "/job/else where/kache-0.1")):
         root = Root(world.root / f"root-{user}", world.root / f"work-{user}")
         pythons = [add_python(root, program) for program in (oldest, newest)]
-        place_builder(root, world.root / f"work-{user}" / at[len("/work/") :])
-        words = ["--only", *(word for python in pythons for word in ("--python", python)), "--output", "/work/file"]
+        place_builder(root, world.root / f"work-{user}" / at[len("/job/") :])
+        words = ["--only", *(word for python in pythons for word in ("--python", python)), "--output", "/job/file"]
         done = root.run([pythons[user != 0], f"{at}/build_zipapp.py", *words], env, user)
         assert (done.returncode, done.stderr) == (0, ""), "nothing had to be loaded"
         built.append(root.work / "file")

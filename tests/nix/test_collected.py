@@ -15,6 +15,8 @@ from tests.world import REPOSITORY, Run
 
 CACHED = {"KACHE_CACHE_EXECUTABLES": "1"}
 
+UNSET = "unset KACHE_KEY_SALT NIX_CC NIX_BINTOOLS NIX_LDFLAGS NIX_CFLAGS_COMPILE"
+
 
 def interpreter(program: Path) -> str:
     said = subprocess.run(["readelf", "-l", str(program)], capture_output=True, text=True, check=True).stdout
@@ -33,8 +35,7 @@ def build(nix: Nix, project: Path, file: Path, *settings: str) -> Run:
 
     As from a profile: what is on PATH, without the variables of a shell, which would tell the toolchains apart.
     """
-    unset = "unset KACHE_KEY_SALT NIX_CC NIX_BINTOOLS NIX_LDFLAGS NIX_CFLAGS_COMPILE"
-    command = f"{unset}; rm -rf target; {' '.join(settings)} RUSTC_WRAPPER={file} cargo build"
+    command = f"{UNSET}; rm -rf target; {' '.join(settings)} RUSTC_WRAPPER={file} cargo build"
     return nix.develop(project, "sh", "-c", command, env=CACHED)
 
 
@@ -133,3 +134,16 @@ def test_a_warm_target_leaves_it_out_as_well(nix: Nix) -> None:
     again = build(nix, project, file, *warm).ok()
     assert "demo" in again.built()
     assert interpreter(program) != old
+
+
+def test_a_warm_target_of_another_toolchain_is_another_one_with_a_salt(nix: Nix) -> None:
+    """The old one is still there, so nothing but the salt tells the two apart."""
+    project = nix.project()
+    file = REPOSITORY / "dist" / "kache"
+    warm = ["KACHE_WARM_TARGETS=1", "KACHE_NIX_SALT=1"]
+    build(nix, project, file, *warm).ok()
+    salted = f"KACHE_NIX_SALT=1 RUSTC_WRAPPER={file} {file} save"
+    nix.develop(project, "sh", "-c", f"{UNSET}; {salted}", env=CACHED).ok()
+    assert results(build(nix, project, file, *warm))[:1] == ["warmed"]
+    nix.bump("libc")
+    assert results(build(nix, project, file, *warm)) == ["miss"]

@@ -189,6 +189,27 @@ def test_a_wheel_that_is_not_the_locks_is_refused(tmp_path: Path, monkeypatch: p
 # Native modules
 
 
+def test_a_distributions_wheels_are_taken_by_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wheels, "_given", None)
+    wheels.take_from(tmp_path)
+    pins = [wheels.Pin("python-dateutil", "1", "", ("0" * 64,))]
+    with pytest.raises(wheels.Problem, match="holds 0 wheels of python-dateutil"):
+        wheels.wheels(pins, [], "x")
+    (tmp_path / "python_dateutil-2.9-py3-none-any.whl").touch()
+    assert [path.name for path in wheels.wheels(pins, [], "x")] == ["python_dateutil-2.9-py3-none-any.whl"]
+    (tmp_path / "python_dateutil-3.0-py3-none-any.whl").touch()
+    with pytest.raises(wheels.Problem, match="holds 2 wheels"):
+        wheels.wheels(pins, [], "x")
+
+
+def test_the_interpreter_in_the_header_is_one_that_a_shell_takes_as_it_is() -> None:
+    named = build_zipapp.header("", "/nix/store/x/bin/python3")
+    assert b"_kache_python=${KACHE_PYTHON-/nix/store/x/bin/python3}\n" in named
+    assert b"_kache_python=${KACHE_PYTHON-}\n" in build_zipapp.header("")
+    with pytest.raises(wheels.Problem, match="--default-python"):
+        build_zipapp.header("", "/a b; rm -rf x")
+
+
 def test_a_library_without_sections_still_loads(tmp_path: Path) -> None:
     import blake3
 

@@ -27,8 +27,6 @@ if [ "$KACHE_JOB_PUSH" = true ]; then
   actions) archive=true ;;
   esac
 fi
-# What is restored next time is this size, so it is cut where it is kept.
-[ "$archive" = false ] || kache gc --max-size "$INPUT_MAX_SIZE" || warn "the cache directory could not be cut to $INPUT_MAX_SIZE"
 # Where nothing came from a compiler there is nothing new, and the archive that was restored is as good.
 since="$(($(date +%s) - KACHE_JOB_STARTED + 1))s"
 if [ "$archive" = true ] && kache report --json --since "$since" | "$KACHE_PYTHON" -I -c '
@@ -38,6 +36,8 @@ sys.exit(bool(summary["misses"] + summary["dups"]))'; then
   archive=false
   echo "nothing was compiled: the archive of the earlier job stays as it is"
 fi
+# What is restored next time is this size, so it is cut where it is kept.
+[ "$archive" = false ] || kache gc --max-size "$INPUT_MAX_SIZE" || warn "the cache directory could not be cut to $INPUT_MAX_SIZE"
 {
   echo "archive=$archive"
   echo "cache-dir=$KACHE_CACHE_DIR"
