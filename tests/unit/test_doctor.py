@@ -15,8 +15,9 @@ from tests.world import World
 
 @pytest.fixture
 def program(world: World, monkeypatch: pytest.MonkeyPatch, require_tool: Any) -> str:
-    """The running kache, as a program that Cargo can start."""
+    """The running kache, as a program that Cargo can start. Its store's limit fits on any machine's disk."""
     require_tool("cargo")
+    monkeypatch.setenv("KACHE_MAX_SIZE", "1GiB")
     path = world.root / "bin" / "kache"
     path.parent.mkdir()
     path.write_text("#!/bin/sh\n")
@@ -51,6 +52,19 @@ def test_problems_are_shown_with_what_to_do(program: str, capsys: pytest.Capture
     assert "FAIL  wrapper" in out
     assert "-> kache init" in out
     assert "1 problem, 0 warnings" in out
+
+
+def test_a_store_that_the_disk_cannot_hold_is_a_warning(
+    program: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.main(["init", "-y"])
+    capsys.readouterr()
+    monkeypatch.setenv("KACHE_MAX_SIZE", "1000000GiB")
+    document = doctor(capsys)
+    [found] = [found for found in document["findings"] if found["check"] == "space"]
+    assert found["status"] == "warning"
+    assert "the disk is full before the store is" in found["message"]
+    assert document["ok"], "a warning is no failure"
 
 
 def test_fix_migrates_from_sccache(program: str, world: World, capsys: pytest.CaptureFixture[str]) -> None:
