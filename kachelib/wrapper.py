@@ -1,4 +1,4 @@
-"""The wrapper: the story of one compile.
+"""The wrapper: the story of one Rust compile.
 
 Owns the order of things: parse, plan, key, candidates, hit or miss. Every
 failure of kache's own ends in the real compiler, run as Cargo asked.
@@ -7,28 +7,17 @@ failure of kache's own ends in the real compiler, run as Cargo asked.
 import posix
 import sys
 
-# The part of signal that costs no import; typeshed does not know it.
-from _signal import (  # type: ignore[import-not-found]
-    SIG_DFL,
-    SIGINT,
-    SIGKILL,
-    SIGPIPE,
-    SIGXFSZ,
-    default_int_handler,
-    getsignal,
-    signal,
-)
-
 from kachelib import action as actions
-from kachelib import config, events, extra_inputs, globs, inputs, log, outcome, replay, roots, rustc, toolchain
-from kachelib.events import Event
+from kachelib import config, events, extra_inputs, globs, inputs, outcome, replay, roots, rustc, toolchain
+from kachelib.invocation import Invocation, answer, complain, end_like, execute, note_trouble, say, start
+from kachelib.invocation import record as record_event
 from kachelib.key import digest_bytes
 from kachelib.rustc import NotACompile, Plan, Refusal
 from kachelib.store import Store, read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional
+    from typing import List, Optional
 
     from kachelib.action import Action
     from kachelib.compile import Finished
@@ -39,9 +28,6 @@ if TYPE_CHECKING:
 # seconds. Longer than any compile that people wait for.
 PATIENCE = 900.0
 
-# How the names of C compilers end, without a version; kache.py has the same.
-C_COMPILERS = ("cc", "c++", "g++", "clang", "clang++", "clang-cl")
-
 # How Cargo asks about a target, before it opens the target's directory.
 TARGET_PROBE = ["-", "--crate-name", "___"]
 
@@ -49,39 +35,10 @@ TARGET_PROBE = ["-", "--crate-name", "___"]
 LONG_COMMAND = 100_000
 
 
-class Invocation:
-    """One call of the wrapper. command: the arguments before rustc's own, the compiler first; arguments: rustc's."""
-
-    __slots__ = ("arguments", "command", "cwd", "environ", "event", "fetched", "settings", "stores")
-
-    def __init__(self, argv: "List[str]", environ: "Dict[str, str]") -> None:
-        self.command, self.arguments = rustc.split_command(argv)
-        self.environ = environ
-        self.cwd = posix.getcwd()
-        self.event = Event()
-        # the cache key of what the remote had
-        self.fetched = ""
-        self.settings: "Settings"
-        self.stores: "List[Store]" = []
-
-    @property
-    def store(self) -> Store:
-        """The user's own store; another may be looked into after it."""
-        return self.stores[0]
-
-
 def main(argv: "List[str]") -> int:
     """Run one compile. argv: the compiler and its arguments. Returns the exit status, or becomes the compiler."""
-    if getsignal(SIGINT) is default_int_handler:
-        # Ctrl-C reaches the compiler as well; nothing half-written is visible.
-        signal(SIGINT, SIG_DFL)
-    if is_c_compiler(argv[0]):
-        return execute(argv)
-    try:
-        return run(Invocation(argv, config.environment()))
-    except Exception as error:
-        note_trouble(error)
-        return execute(argv)
+    command, arguments = rustc.split_command(argv)
+    return answer(argv, lambda: run(Invocation(command, arguments, config.environment())))
 
 
 def run(call: Invocation) -> int:
@@ -357,48 +314,7 @@ def record(call: Invocation, action: "Action") -> None:
     event.crate_types = "test" if action.plan.test else ",".join(action.plan.crate_types)
     event.root = action.roots.by_name.get(roots.WORKSPACE) or action.roots.by_name.get(roots.TARGET, "")
     event.action_key = action.key
-    event.finish()
-    events.append(call.settings.cache_dir, event)
-    voice = say(call)
-    if voice.wants(log.TRACE):
-        from kachelib import redact
-
-        for tag, value in action.transcript.fields:
-            voice.trace("%s: %s = %s" % (event.crate_name, tag, redact.shown(tag, value)))
-
-
-def say(call: Invocation) -> log.Log:
-    """The event in words: a progress line, and a line of the log at the level that its result deserves."""
-    event = call.event
-    words = f"{event.result} {event.crate_name} {event.elapsed_ms:.0f} ms"
-    if event.reason:
-        words += f" ({event.reason})"
-    log.progress(call.settings, "kache: " + words)
-    voice = log.for_wrapper(call.settings)
-    if event.result in outcome.HITS:
-        voice.debug(words)
-    else:
-        voice.info(words)
-    return voice
-
-
-def complain(call: Invocation, text: str) -> None:
-    """Tell people once a build what they have to mend."""
-    memo_dir = call.settings.cache_dir + "/memo" if call.settings.cache_dir else ""
-    log.for_wrapper(call.settings).warn_once(text, memo_dir)
-
-
-def note_trouble(error: Exception) -> None:
-    """Log a failure of kache's own. It is not shown: the build goes on without the cache."""
-    try:
-        voice = log.for_wrapper(config.load(config.environment(), ()))
-        voice.info("internal error: %s: %s" % (type(error).__name__, error))
-        if voice.wants(log.DEBUG):
-            from traceback import format_exc
-
-            voice.debug(format_exc())
-    except Exception:
-        pass
+    record_event(call, action.transcript)
 
 
 def remove_incremental(plan: Plan, settings: "Settings") -> None:
@@ -455,43 +371,3 @@ def pass_through(call: Invocation, refusal: Refusal, asked: "Plan | Refusal") ->
         events.append(call.settings.cache_dir, event)
     say(call)
     return execute([*call.command, *call.arguments])
-
-
-def execute(argv: "List[str]", action: "Optional[Action]" = None) -> int:
-    """Become the compiler, for ``action``; 127 when there is no such program, as a shell would say."""
-    from kachelib.compile import environment
-
-    program = toolchain.resolve(argv[0], config.environment()) or argv[0]
-    for number in (SIGPIPE, SIGXFSZ):
-        # Python ignores these, and a program inherits what is ignored.
-        signal(number, SIG_DFL)
-    try:
-        posix.execve(program, argv, environment(action))
-    except OSError as error:
-        posix.write(2, ("kache: cannot run %s: %s\n" % (argv[0], error.strerror)).encode("utf-8", "surrogateescape"))
-    return 127
-
-
-def start(argv: "List[str]") -> int:
-    """The compiler as a process of its own, with our streams; returns its number. Raises OSError."""
-    from kachelib.compile import environment
-
-    program = toolchain.resolve(argv[0], config.environment()) or argv[0]
-    # Python ignores these two, and a program inherits what is ignored.
-    return posix.posix_spawn(program, argv, environment(), setsigdef=[SIGPIPE, SIGXFSZ])
-
-
-def end_like(status: int) -> int:
-    """The exit status for waitpid's ``status``; where a signal ended the compiler, it ends us as well."""
-    if posix.WIFSIGNALED(status):
-        number = posix.WTERMSIG(status)
-        if number != SIGKILL:
-            signal(number, SIG_DFL)
-        posix.kill(posix.getpid(), number)
-        return 128 + number
-    return posix.WEXITSTATUS(status)
-
-
-def is_c_compiler(name: str) -> bool:
-    """Whether an argument names a C compiler: the cc crate calls RUSTC_WRAPPER with one. They run as they are."""
-    return name.rpartition("/")[2].rstrip("-.0123456789").endswith(C_COMPILERS)

@@ -15,6 +15,7 @@ HOT = frozenset(
         "glob_walk",
         "globs",
         "inputs",
+        "invocation",
         "key",
         "log",
         "memo",
@@ -39,6 +40,8 @@ COLD_DOORS = {
     # a configuration file that changed has to be parsed
     "config": {"config_file"},
     "extra_inputs": {"config_file"},
+    # becoming the compiler, and what only a trace shows
+    "invocation": {"compile", "redact"},
     # a compiler that was never seen has to be asked
     "toolchain": {"probe"},
 }

@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import pytest
 
-from kachelib import rustc, wrapper
+from kachelib import invocation, rustc
 from tests.actions import STEM, VERSION
 from tests.world import REPOSITORY, Event, World
 
@@ -456,7 +456,7 @@ def test_a_compiler_that_a_signal_ended_ends_kache_as_well(number: signal.Signal
 
 @pytest.mark.parametrize("code", [0, 1, 101, 255])
 def test_an_exit_status_is_passed_on(code: int) -> None:
-    assert wrapper.end_like(code << 8) == code
+    assert invocation.end_like(code << 8) == code
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP])
@@ -464,7 +464,7 @@ def test_to_end_like_a_signal_is_to_die_of_it(number: signal.Signals) -> None:
     pid = posix.fork()
     if pid == 0:
         try:
-            wrapper.end_like(number)
+            invocation.end_like(number)
         finally:
             posix._exit(99)
     assert os.waitstatus_to_exitcode(posix.waitpid(pid, 0)[1]) == -number
@@ -521,22 +521,24 @@ BEFORE = (
     "extra_inputs.read",
     "roots.find",
     "toolchain.identify",
-    "actions.build",
-    "actions.decide_remapping",
+    "action.build",
+    "action.decide_remapping",
     "inputs.package_fingerprint",
     "inputs.difference",
     "replay.restore",
     "replay.say",
     "wrapper.remove_incremental",
 )
-AFTER = ("events.append", "log.progress", "log.for_wrapper", "actions.changed_input", "wrapper.record")
+AFTER = ("events.append", "log.progress", "log.for_wrapper", "action.changed_input", "wrapper.record", "invocation.say")
 
 
 def breaks(name: str) -> str:
     """Python that makes a function of the wrapper's raise what no one expects."""
     module, _, function = name.partition(".")
-    where = "wrapper" if module == "wrapper" else f"wrapper.{module}"
-    return f"def broken(*_, **__): raise RuntimeError('a bug')\n{where}.{function} = broken"
+    return (
+        f"from kachelib import {module} as place\n"
+        f"def broken(*_, **__): raise RuntimeError('a bug')\nplace.{function} = broken"
+    )
 
 
 @pytest.mark.parametrize("name", BEFORE + AFTER)

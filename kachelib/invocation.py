@@ -1,0 +1,147 @@
+"""One call of kache as a compiler: what it was given, what is said of it, how it ends.
+
+Owns what holds for every language: becoming the compiler, ending as it ended, telling people and the log. Every failure
+of kache's own ends here in the real compiler, run as it was asked for. Knows no compile.
+"""
+
+import posix
+
+# The part of signal that costs no import; typeshed does not know it.
+from _signal import (  # type: ignore[import-not-found]
+    SIG_DFL,
+    SIGINT,
+    SIGKILL,
+    SIGPIPE,
+    SIGXFSZ,
+    default_int_handler,
+    getsignal,
+    signal,
+)
+
+from kachelib import config, events, log, outcome, toolchain
+from kachelib.events import Event
+from kachelib.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Dict, List, Optional
+
+    from kachelib.action import Action
+    from kachelib.config import Settings
+    from kachelib.key import Transcript
+
+
+class Invocation:
+    """One call of the wrapper. command: the compiler, and what stands before its own arguments; arguments: these."""
+
+    __slots__ = ("arguments", "command", "cwd", "environ", "event", "fetched", "settings", "stores")
+
+    def __init__(self, command: "List[str]", arguments: "List[str]", environ: "Dict[str, str]") -> None:
+        self.command = command
+        self.arguments = arguments
+        self.environ = environ
+        self.cwd = posix.getcwd()
+        self.event = Event()
+        # the cache key of what the remote had
+        self.fetched = ""
+        self.settings: "Settings"
+        self.stores: "List[Store]" = []
+
+    @property
+    def store(self) -> Store:
+        """The user's own store; another may be looked into after it."""
+        return self.stores[0]
+
+
+def answer(argv: "List[str]", story: "Callable[[], int]") -> int:
+    """Run ``story``, which returns the exit status; where it fails, become the compiler that ``argv`` names."""
+    if getsignal(SIGINT) is default_int_handler:
+        # Ctrl-C reaches the compiler as well; nothing half-written is visible.
+        signal(SIGINT, SIG_DFL)
+    try:
+        return story()
+    except Exception as error:
+        note_trouble(error)
+        return execute(argv)
+
+
+def record(call: Invocation, transcript: "Transcript") -> None:
+    """The finished event: the line in events.jsonl, the log, the line of progress. transcript: of the action's key."""
+    event = call.event
+    event.finish()
+    events.append(call.settings.cache_dir, event)
+    voice = say(call)
+    if voice.wants(log.TRACE):
+        from kachelib import redact
+
+        for tag, value in transcript.fields:
+            voice.trace("%s: %s = %s" % (event.crate_name, tag, redact.shown(tag, value)))
+
+
+def say(call: Invocation) -> log.Log:
+    """The event in words: a progress line, and a line of the log at the level that its result deserves."""
+    event = call.event
+    words = f"{event.result} {event.crate_name} {event.elapsed_ms:.0f} ms"
+    if event.reason:
+        words += f" ({event.reason})"
+    log.progress(call.settings, "kache: " + words)
+    voice = log.for_wrapper(call.settings)
+    if event.result in outcome.HITS:
+        voice.debug(words)
+    else:
+        voice.info(words)
+    return voice
+
+
+def complain(call: Invocation, text: str) -> None:
+    """Tell people once a build what they have to mend."""
+    memo_dir = call.settings.cache_dir + "/memo" if call.settings.cache_dir else ""
+    log.for_wrapper(call.settings).warn_once(text, memo_dir)
+
+
+def note_trouble(error: Exception) -> None:
+    """Log a failure of kache's own. It is not shown: the build goes on without the cache."""
+    try:
+        voice = log.for_wrapper(config.load(config.environment(), ()))
+        voice.info("internal error: %s: %s" % (type(error).__name__, error))
+        if voice.wants(log.DEBUG):
+            from traceback import format_exc
+
+            voice.debug(format_exc())
+    except Exception:
+        pass
+
+
+def execute(argv: "List[str]", action: "Optional[Action]" = None) -> int:
+    """Become the compiler, for ``action``; 127 when there is no such program, as a shell would say."""
+    from kachelib.compile import environment
+
+    program = toolchain.resolve(argv[0], config.environment()) or argv[0]
+    for number in (SIGPIPE, SIGXFSZ):
+        # Python ignores these, and a program inherits what is ignored.
+        signal(number, SIG_DFL)
+    try:
+        posix.execve(program, argv, environment(action))
+    except OSError as error:
+        posix.write(2, ("kache: cannot run %s: %s\n" % (argv[0], error.strerror)).encode("utf-8", "surrogateescape"))
+    return 127
+
+
+def start(argv: "List[str]") -> int:
+    """The compiler as a process of its own, with our streams; returns its number. Raises OSError."""
+    from kachelib.compile import environment
+
+    program = toolchain.resolve(argv[0], config.environment()) or argv[0]
+    # Python ignores these two, and a program inherits what is ignored.
+    return posix.posix_spawn(program, argv, environment(), setsigdef=[SIGPIPE, SIGXFSZ])
+
+
+def end_like(status: int) -> int:
+    """The exit status for waitpid's ``status``; where a signal ended the compiler, it ends us as well."""
+    if posix.WIFSIGNALED(status):
+        number = posix.WTERMSIG(status)
+        if number != SIGKILL:
+            signal(number, SIG_DFL)
+        posix.kill(posix.getpid(), number)
+        return 128 + number
+    return posix.WEXITSTATUS(status)
