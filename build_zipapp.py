@@ -36,7 +36,7 @@ from requirements.wheels import Pin, Problem, pins_for, take_from, wheels
 
 ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / "build"  # where wheels.py keeps the wheels as well
-HEADER_SIZE = 4096
+HEADER_SIZE = 6144
 MINORS = range(9, 15)  # of the Python versions that the lock is made for
 # package -> (the name its extension module is imported by, its path in the wheel as far as the suffix)
 NATIVE = {"blake3": ("blake3", "blake3/blake3"), "zstandard": ("zstandard.backend_c", "zstandard/backend_c")}

@@ -1,39 +1,39 @@
-"""The front door: a call of a compiler goes to the wrapper, anything else is a command."""
+"""The front door: a call of a compiler goes to its language's wrapper, anything else is a command."""
 
 import sys
 
 C_COMPILERS = ("cc", "c++", "g++", "clang", "clang++", "clang-cl")  # how their names end, without a version
 
 
-def compiler_call(arguments: "list[str]") -> bool:
-    """Whether these arguments (without the program) are a compile, as RUSTC_WRAPPER is called.
+def compiler_call(arguments: "list[str]") -> str:
+    """Which wrapper these arguments (without the program) are for: "wrapper", "cc_wrapper"; "" for a command.
 
-    A Rust compiler comes first, or behind a RUSTC_WORKSPACE_WRAPPER; the cc crate asks the same program for a C
-    compiler. No command holds a slash or ends like these, but a crate may: ``kache why-miss rustc-hash``.
+    A Rust compiler comes first, or behind a RUSTC_WORKSPACE_WRAPPER; the cc crate asks for a family by -E alone. No
+    command holds a slash or ends like a compiler, but a crate may: ``kache why-miss rustc-hash``.
     """
     words = [*arguments[:3], "", "", ""]
-    name = words[0].rstrip("-.0123456789")
-    if "/" in name or name.startswith(("rustc", "clippy-driver")) or name.endswith(C_COMPILERS):
-        return True
+    name = words[0].rpartition("/")[2].rstrip("-.0123456789")
     probes = ("-", "-vV", "-V", "--version")
-    return words[1].rpartition("/")[2] == "rustc" and ("--crate-name" in arguments or words[2] in probes)
+    rust = "--crate-name" in arguments or words[2 if words[1].rpartition("/")[2] == "rustc" else 1] in probes
+    if name.startswith(("rustc", "clippy-driver")) or (words[1].rpartition("/")[2] == "rustc" and rust):
+        return "wrapper"
+    if name.endswith(C_COMPILERS) or (words[0] == "-E" and words[1]):
+        return "cc_wrapper"
+    return "" if "/" not in words[0] else "wrapper" if rust else "cc_wrapper"
 
 
 def main() -> int:
     """Do what the command line asks; returns the exit status."""
-    arguments = sys.argv[1:]
-    if compiler_call(arguments):
-        from kachelib import wrapper
-
-        return wrapper.main(arguments)
-    if arguments == ["salt"]:
-        from kachelib.salt import say
-
-        if say():
-            return 0
-    from kachelib import cli
-
-    return cli.main(arguments)
+    door = compiler_call(sys.argv[1:])
+    if door == "wrapper":
+        from kachelib import wrapper as front
+    elif door:
+        from kachelib import cc_wrapper as front  # type: ignore[no-redef]
+    elif sys.argv[1:] == ["salt"]:
+        from kachelib import salt as front  # type: ignore[no-redef]
+    else:
+        from kachelib import cli as front  # type: ignore[no-redef]
+    return front.main(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ not entries, nor what a compile read.
 
 import posix
 
-from kachelib import memo, toolchain
+from kachelib import memo, replay, toolchain
 from kachelib.key import SCHEMA, Transcript
+from kachelib.outcome import Refusal
 from kachelib.roots import HOME, absolute, exists, is_utf8
-from kachelib.rustc import OFF, PLAIN_CODEGEN, Refusal
+from kachelib.rustc import OFF, PLAIN_CODEGEN
 from kachelib.store import read_file
 
 TYPE_CHECKING = False
@@ -96,6 +97,10 @@ class Action:
         macros = any(extern.path for extern in plan.externs)
         self.fingerprinted = macros and not roots.immutable
         self.generated = environ.get("OUT_DIR", "") if macros else ""
+
+    def suits(self, layout: str) -> bool:
+        """Whether diagnostics of a candidate's layout are what the compiler would print here."""
+        return replay.suits(layout, self.plan)
 
     def manifest_dir(self) -> str:
         """The package's directory, absolute; the source's where nobody said, for the working one may hold anything."""

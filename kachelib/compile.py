@@ -12,13 +12,13 @@ import time
 # The part of signal that costs no import; typeshed does not know it.
 from _signal import SIGPIPE, SIGXFSZ  # type: ignore[import-not-found]
 
-from kachelib import link, memo, nix, replay
+from kachelib import link, log, memo, nix, replay
 from kachelib.roots import absolute
 from kachelib.store import CHUNK, make_directories, read_file, replace_file, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, Iterable, List, Optional, Tuple
+    from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
     from kachelib.action import Action
     from kachelib.rustc import Plan
@@ -101,8 +101,31 @@ def clear_outputs(plan: "Plan", cwd: str) -> None:
 
 
 def run(command: "List[str]", store: "Store", action: "Action") -> Finished:
-    """Run the compiler, forwarding its standard error line by line. Raises OSError when it cannot be started."""
+    """Run rustc, forwarding its standard error line by line. Raises OSError when it cannot be started."""
     clear_outputs(action.plan, action.cwd)
+    rewrite = (lambda lines: replay.localise(lines, action.roots)) if action.remap else None
+
+    def start(out: int, err: int) -> int:
+        return _spawn(command, out, err, store, action)
+
+    finished, out = watch(start, store, rewrite)
+    _say_output(out, finished, action if PRINT_LINKER in command else None)
+    return finished
+
+
+def run_plain(command: "List[str]", environ: "Dict[bytes, bytes]", store: "Store") -> Finished:
+    """Run any compiler, with what it says forwarded as it comes. Raises OSError when it cannot be started."""
+    finished, out = watch(lambda out, err: _start(command, environ, out, err), store, None)
+    _say_output(out, finished, None)
+    return finished
+
+
+def watch(
+    start: "Callable[[int, int], int]", store: "Store", rewrite: "Optional[Callable[[bytes], bytes]]"
+) -> "Tuple[Finished, int]":
+    """Run what ``start`` starts (given two descriptors, it returns the process) to its end, and forward its standard
+    error. Returns that, and a descriptor of what it printed. rewrite: what is shown for lines; None shows them as they
+    are."""
     _fill_standard_streams()
     out = _scratch(store)
     reader, writer = posix.pipe()
@@ -110,21 +133,20 @@ def run(command: "List[str]", store: "Store", action: "Action") -> Finished:
     started = time.time()
     began = time.monotonic()
     try:
-        pid = _spawn(command, out, writer, store, action)
+        pid = start(out, writer)
     except OSError:
         posix.close(reader)
         posix.close(out)
         raise
     finally:
         posix.close(writer)
-    _forward(reader, finished, action)
+    _forward(reader, finished, rewrite)
     posix.close(reader)
     finished.status = posix.waitpid(pid, 0)[1]
     elapsed = time.monotonic() - began
     finished.ms = int(elapsed * 1000)
     finished.steady = abs(time.time() - started - elapsed) < CLOCK_TOLERANCE
-    _say_output(out, finished, action if PRINT_LINKER in command else None)
-    return finished
+    return finished, out
 
 
 def _fill_standard_streams() -> None:
@@ -153,10 +175,10 @@ def _say_output(out: int, finished: Finished, asked: "Optional[Action]") -> None
         else:
             kept.append(line)
     finished.stdout = b"".join(kept)
-    replay.write_all(1, finished.stdout)
+    log.write_all(1, finished.stdout)
 
 
-def _forward(reader: int, finished: Finished, action: "Action") -> None:
+def _forward(reader: int, finished: Finished, rewrite: "Optional[Callable[[bytes], bytes]]") -> None:
     """Pass standard error on as whole lines: Cargo starts dependants on a line that announces metadata."""
     kept: "List[bytes]" = []
     pending: "List[bytes]" = []
@@ -173,7 +195,7 @@ def _forward(reader: int, finished: Finished, action: "Action") -> None:
         lines = b"".join([*pending, data[:end]])
         pending, waiting = [data[end:]], len(data) - end
         if lines:
-            replay.write_all(2, replay.localise(lines, action.roots) if action.remap else lines)
+            log.write_all(2, rewrite(lines) if rewrite is not None else lines)
             size += len(lines)
             if size <= MOST_OUTPUT:
                 kept.append(lines)
@@ -184,17 +206,20 @@ def _forward(reader: int, finished: Finished, action: "Action") -> None:
 
 
 def _spawn(command: "List[str]", out: int, err: int, store: "Store", action: "Action") -> int:
-    """Start the compiler with every descriptor that Cargo gave us (the jobserver), and signals as a shell has them."""
+    """Start rustc; where its arguments are too long for a command line, with them in a file."""
     environ = environment(action)
-    actions = [(posix.POSIX_SPAWN_DUP2, out, 1), (posix.POSIX_SPAWN_DUP2, err, 2)]
-    defaults = [SIGPIPE, SIGXFSZ]
     try:
-        return posix.posix_spawn(command[0], command, environ, file_actions=actions, setsigdef=defaults)
+        return _start(command, environ, out, err)
     except OSError as error:
         if error.errno != errno.E2BIG:
             raise
-    short = shortened(command, store)
-    return posix.posix_spawn(command[0], short, environ, file_actions=actions, setsigdef=defaults)
+    return _start(shortened(command, store), environ, out, err)
+
+
+def _start(command: "List[str]", environ: "Dict[bytes, bytes]", out: int, err: int) -> int:
+    """Start a compiler with every descriptor that we were given (the jobserver), and signals as a shell has them."""
+    actions = [(posix.POSIX_SPAWN_DUP2, out, 1), (posix.POSIX_SPAWN_DUP2, err, 2)]
+    return posix.posix_spawn(command[0], command, environ, file_actions=actions, setsigdef=[SIGPIPE, SIGXFSZ])
 
 
 def shortened(command: "List[str]", store: "Store") -> "List[str]":

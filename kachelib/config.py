@@ -22,6 +22,7 @@ from kachelib import VERSION, globs, memo, nix
 from kachelib.key import digest_bytes
 from kachelib.outcome import ConfigError
 from kachelib.settings import (
+    DIRECTORIES,
     FLAG,
     LISTS,
     NUMBERS,
@@ -197,9 +198,13 @@ def _from_environment(row: "Setting", text: str, base: str, home: str) -> "Value
 
 
 def _from_file(row: "Setting", value: "Value", file: str, environ: "Mapping[str, str]") -> "Value":
-    if row.kind != PATH:
-        return value
-    text = str(value)
+    if row.kind == DIRECTORIES and isinstance(value, tuple):
+        return tuple([_one_from_file(str(each), file, environ).rstrip("/") for each in value])
+    return _one_from_file(str(value), file, environ) if row.kind == PATH else value
+
+
+def _one_from_file(text: str, file: str, environ: "Mapping[str, str]") -> str:
+    """A path of the file, absolute: relative ones are relative to the file's directory. Raises ValueError."""
     missing = globs.unset_variable(text, environ)
     if missing:
         raise ValueError(f"{missing} is not set")

@@ -38,7 +38,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
-    from kachelib.action import Action
     from kachelib.entry import Candidate
     from kachelib.settings import Settings
 
@@ -195,7 +194,11 @@ def start(settings: "Settings") -> None:
 
 
 def bring(
-    settings: "Settings", action: "Action", directories: "Sequence[str]", suits: "Callable[[Candidate], bool]"
+    settings: "Settings",
+    crate_name: str,
+    action_key: str,
+    directories: "Sequence[str]",
+    suits: "Callable[[Candidate], bool]",
 ) -> str:
     """The cache key of an entry that suits and that the remote had: it is in the store now. "" where there is none, or
     not in time. directories: at or below the workspace that is built."""
@@ -203,7 +206,7 @@ def bring(
     if connection is None:
         return ""
     try:
-        for candidate in candidates(connection, identity(settings), action.plan.crate_name, action.key, directories):
+        for candidate in candidates(connection, identity(settings), crate_name, action_key, directories):
             if suits(candidate) and fetch(connection, candidate):
                 return candidate.cache_key
     except NoAnswer as why:

@@ -43,14 +43,17 @@ INLINE_LIMIT = 32 * 1024
 SOURCE = "s"
 FILE = "f"
 ABSENT = "a"
+MISSING = "m"
 
 
 class Input:
     """One file that a compile read.
 
     kind: SOURCE, a Rust source (``foo.rs`` and ``foo/mod.rs`` exclude each
-    other); FILE, anything else; ABSENT, what was looked for and not there.
-    path: with placeholders. digest: 64 hex digits of the content, "" of ABSENT.
+    other); FILE, anything else; ABSENT, what was looked for and not there;
+    MISSING, the same for several names in one directory. path: with
+    placeholders. digest: 64 hex digits of the content, "" of ABSENT, of
+    MISSING the names, joined by slashes.
     """
 
     __slots__ = ("digest", "kind", "path")

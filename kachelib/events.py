@@ -37,7 +37,7 @@ class Event:
     outcome.REFUSALS, or why there was no hit, in words; cache_key,
     action_key: 64 hex digits; compile_time_ms: the compiler's time, now or
     (on a hit) when the entry was made; size, reflinked_bytes,
-    hardlinked_bytes, copied_bytes: bytes; compiler_runs, probe_runs: counts
+    hardlinked_bytes, copied_bytes: bytes; compiler_runs, preprocessor_runs, probe_runs: counts
     of processes that kache started.
     """
 
@@ -53,6 +53,7 @@ class Event:
         "end_time",
         "hardlinked_bytes",
         "overhead_ms",
+        "preprocessor_runs",
         "probe_runs",
         "reason",
         "reflinked_bytes",
@@ -82,6 +83,7 @@ class Event:
         self.overhead_ms = 0.0
         self.size = 0
         self.compiler_runs = 0
+        self.preprocessor_runs = 0
         self.probe_runs = 0
         self.reflinked_bytes = 0
         self.hardlinked_bytes = 0

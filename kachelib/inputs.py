@@ -10,19 +10,30 @@ import time
 
 from blake3 import blake3
 
-from kachelib import memo, replay
-from kachelib.entry import ABSENT, FILE, SOURCE
+from kachelib import memo
+from kachelib.entry import ABSENT, FILE, MISSING, SOURCE
 from kachelib.key import digest_bytes
 from kachelib.roots import exists
 from kachelib.store import digest_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List, Optional, Set, Tuple
+    from typing import Dict, List, Optional, Protocol, Set, Tuple
 
     from kachelib.action import Action
     from kachelib.entry import Candidate, Input
+    from kachelib.roots import Roots
     from kachelib.store import Store
+
+    class Asked(Protocol):
+        """What an action of any language has, as far as a candidate is compared with it."""
+
+        roots: Roots
+        environ: Dict[str, str]
+        cwd: str
+
+        def suits(self, layout: str) -> bool: ...
+
 
 # A package with more than this is described by names and sizes: reading it
 # all would cost more than the compile.
@@ -32,16 +43,19 @@ MOST_BYTES = 256 * 1024 * 1024
 # Never part of a package, wherever they lie in it.
 VERSION_CONTROL = frozenset((".git", ".hg", ".svn", ".jj"))
 
+# Bytes that stand for a directory's state in a memo.
+DIRECTORY_STATE = 16
+
 DIRECTORY, REGULAR = 0o040000, 0o100000
 FILE_TYPE = 0o170000
 
 
-def difference(candidate: "Candidate", action: "Action", fingerprint: str, store: "Store") -> str:
+def difference(candidate: "Candidate", action: "Asked", fingerprint: str, store: "Store") -> str:
     """The first recorded input that is not as it was, in words; "" when all are: then the candidate is a hit."""
     for name, value in candidate.bindings:
         if action.roots.by_name.get(name) != value:
             return "the outputs name %s %s" % (name, value)
-    if not replay.suits(candidate.layout, action.plan):
+    if not action.suits(candidate.layout):
         return "the diagnostics are laid out for another width"
     for dep in candidate.env_deps:
         current = action.environ.get(dep.name)
@@ -61,15 +75,18 @@ def difference(candidate: "Candidate", action: "Action", fingerprint: str, store
     return _changed_file(candidate, action, store)
 
 
-def _changed_file(candidate: "Candidate", action: "Action", store: "Store") -> str:
+def _changed_file(candidate: "Candidate", action: "Asked", store: "Store") -> str:
     """The first recorded file with other content; remembers the state of all when none has."""
     paths = []
     present = []
+    missing: "List[Tuple[str, str]]" = []
     for item in candidate.inputs:
         path = action.roots.localise(item.path)
         if not path:
             return "%s is not known here" % item.path
-        if item.kind != ABSENT:
+        if item.kind == MISSING:
+            missing.append((path, item.digest))
+        elif item.kind != ABSENT:
             paths.append(path)
             present.append(item)
         elif exists(path):
@@ -86,15 +103,55 @@ def _changed_file(candidate: "Candidate", action: "Action", store: "Store") -> s
     body = blake3(b"\n".join([memo.identity(state) for state in states])).digest()
     place = "\n".join([candidate.cache_key, action.cwd, *paths])
     memo_path = memo.path_of(store.memo_dir(), "inputs", place)
-    if memo.read(memo_path) == body:
-        return ""
+    known = memo.read(memo_path) or b""
     now = time.time_ns()
-    for item, path, state in zip(present, paths, states):
-        if not _same_content(item, path, state, store):
-            return "%s differs" % item.path
-    if store.writable and not memo.is_racy(states, now):
-        memo.write(memo_path, body)
+    directories, appeared = _look_for(missing, known[len(body) :])
+    if appeared:
+        return "%s appeared" % action.roots.normalise(appeared)
+    fresh = body + b"".join([identity for identity, _ in directories])
+    if known == fresh:
+        return ""
+    if known[: len(body)] != body:
+        for item, path, state in zip(present, paths, states):
+            if not _same_content(item, path, state, store):
+                return "%s differs" % item.path
+    seen = [*states, *[state for _, state in directories if state is not None]]
+    if store.writable and not memo.is_racy(seen, now):
+        memo.write(memo_path, fresh)
     return ""
+
+
+def _look_for(
+    missing: "List[Tuple[str, str]]", known: bytes
+) -> "Tuple[List[Tuple[bytes, Optional[posix.stat_result]]], str]":
+    """Whether any of the names stands in its directory: ([(what tells its state, its metadata)], the first that does).
+
+    known: the states of the directories when no name was there. What was not changed since needs no look at each name.
+    """
+    found: "List[Tuple[bytes, Optional[posix.stat_result]]]" = []
+    for index, (directory, names) in enumerate(missing):
+        try:
+            state = posix.stat(directory)
+        except OSError:
+            found.append((bytes(DIRECTORY_STATE), None))
+            continue
+        identity = blake3(memo.identity(state)).digest(length=DIRECTORY_STATE)
+        found.append((identity, state))
+        if known[index * DIRECTORY_STATE : (index + 1) * DIRECTORY_STATE] != identity:
+            for name in names.split("/"):
+                if _would_be_read(directory + "/" + name):
+                    return found, directory + "/" + name
+    return found, ""
+
+
+def _would_be_read(path: str) -> bool:
+    """Whether a compiler that looks for a file takes what is there: no directory, but of precompiled headers (GCC
+    manual, "Using Precompiled Headers")."""
+    try:
+        mode = posix.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return mode & FILE_TYPE != DIRECTORY or path.endswith((".gch", ".pch"))
 
 
 def _states(paths: "List[str]") -> "Optional[List[posix.stat_result]]":

@@ -32,6 +32,9 @@ DAEMON_LOG = "/daemon.log"
 # A file log is put aside when it has become larger than this.
 LIMIT = 5_000_000
 
+# Bytes that are written at once of what a compiler said.
+_CHUNK = 1 << 17
+
 # What a pipe takes in one piece (PIPE_BUF), so that lines of several processes do not mix.
 _LONGEST_LINE = 4096
 
@@ -316,3 +319,16 @@ def _read(path: str) -> bytes:
         return posix.read(fd, 8192)
     finally:
         posix.close(fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of ``data``; what nobody can read any more is dropped."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[posix.write(fd, view[:_CHUNK]) :]
+        except BlockingIOError:
+            # Somebody made the pipe non-blocking, and its reader is slow.
+            time.sleep(0.001)
+        except OSError:
+            return

@@ -4,6 +4,10 @@ Owns the vocabulary: one name serves the event, its counter, its log line and
 the document. Knows nothing else of kache.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # Results of an invocation (design: "Words"). Events, reports and exit
 # summaries use exactly these strings.
 LOCAL_HIT = "local_hit"
@@ -55,7 +59,51 @@ REFUSALS = {
     "linker": "the linker could not be identified",
     "store": "the store could not be used",
     "sysroot": "--sysroot names libraries that the compiler's version does not identify",
+    "link": "it links: there is no -c",
+    "no_object": "the compiler was not asked for an object file",
+    "language": "a language that is not cached",
+    "unsupported_flag": "a flag that is not known; cc.extra_allowlist_flags can opt it in",
+    "long_option": "a long spelling of an option that is known by its short one",
+    "coverage": "coverage and profiles are files beside the object",
+    "plugin": "a compiler plugin may read and write anything",
+    "modules": "modules are files that no argument names",
+    "precompiled_header": "a precompiled header stands for sources that are not read",
+    "extra_output": "a flag that writes or prints more than the object and its depfile",
+    "split_dwarf": "split debug information writes a file beside the object",
+    "flag_reads_file": "a flag that names a file of its own",
+    "search_path": "a flag that changes where headers are looked for in a way that is not modelled",
+    "other_programs": "a flag that has other programs do the work",
+    "command_line_recorded": "the object records the whole command line",
+    "assembler": "an option that goes past the compiler's driver",
+    "offload": "code for an accelerator",
+    "several_archs": "objects for more than one architecture",
+    "output_file": "the output is a symlink, a special file, read-only or has other names",
+    "dependency_variable": "a variable asks the compiler for dependencies (DEPENDENCIES_OUTPUT)",
+    "debug_format": "clang-cl's debug information is not cached",
+    "shown_includes": "clang-cl prints the headers that it reads",
 }
+
+
+class NotACompile:
+    """A question to the compiler (a probe): it is executed, never cached, never counted."""
+
+    __slots__ = ()
+
+
+class Refusal:
+    """A compile that is handed to the compiler. reason: a name of REFUSALS; detail: what in particular;
+    plan: what is known of it (rustc.Plan, cc.Plan), if it was understood that far."""
+
+    __slots__ = ("detail", "plan", "reason")
+
+    def __init__(self, reason: str, detail: str = "", plan: "Any" = None) -> None:
+        self.reason = reason
+        self.detail = detail
+        self.plan = plan
+
+    def describe(self) -> str:
+        """The refusal as events carry it: its name, and what in particular."""
+        return self.reason + ": " + self.detail if self.detail else self.reason
 
 
 class KacheError(Exception):

@@ -4,12 +4,10 @@ Owns the order of restoring and the text of diagnostics at this place. Knows
 candidates and the store; nothing of how the candidate was found.
 """
 
-import posix
-import time
 
-from kachelib import depinfo
+from kachelib import depinfo, log
 from kachelib.roots import REMAP_TARGETS
-from kachelib.store import CHUNK, CLONED, COPIED, LINKED, make_directories, replace_file
+from kachelib.store import CLONED, COPIED, LINKED, make_directories, replace_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +81,7 @@ def say(candidate: "Candidate", action: "Action", store: "Store") -> bool:
     for fd, data in ((1, out), (2, err)):
         if data:
             data = data.replace(ARTIFACT + OUT_DIR, ARTIFACT + _json_bytes(action.plan.out_dir))
-            write_all(fd, localise(data, action.roots))
+            log.write_all(fd, localise(data, action.roots))
     return True
 
 
@@ -139,19 +137,6 @@ def _without_colours(text: bytes) -> bytes:
             return text
         text = head[:-1] if head.endswith(b"\x1b") else head[:-6]
     return text
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of ``data``; what nobody can read any more is dropped."""
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[posix.write(fd, view[:CHUNK]) :]
-        except BlockingIOError:
-            # Somebody made the pipe non-blocking, and its reader is slow.
-            time.sleep(0.001)
-        except OSError:
-            return
 
 
 def _content(stream: "Stream", store: "Store") -> "Optional[bytes]":

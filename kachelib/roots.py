@@ -13,7 +13,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Tuple
+    from typing import Dict, List, Sequence, Tuple
 
 WORKSPACE = "workspace"
 PACKAGE = "package"
@@ -21,6 +21,10 @@ TARGET = "target"
 CARGO_HOME = "cargo-home"
 SYSROOT = "sysroot"
 HOME = "home"
+# of C and C++: where the compiler runs, where the project's sources lie, what paths.base_dirs names
+BUILD = "build"
+SOURCE = "source"
+BASE = "base-"
 
 # What the compiler writes in a root's stead. Debuggers on Linux run from the
 # workspace's root, where /proc/self/cwd leads back to the sources.
@@ -31,6 +35,16 @@ REMAP_TARGETS = {
     CARGO_HOME: "/kache/.cargo",
     HOME: "/kache/home",
 }
+# The same for C and C++: debuggers run from the build directory.
+C_TARGETS = {
+    **REMAP_TARGETS,
+    BUILD: "/proc/self/cwd" if sys.platform == "linux" else "/kache/build",
+    SOURCE: "/kache/source",
+}
+
+# What a project's top holds where no version control marks it.
+PROJECT_FILES = ("/CMakeLists.txt", "/meson.build", "/configure", "/Makefile", "/Cargo.toml")
+VERSION_CONTROL = ("/.git", "/.hg", "/.svn", "/.jj")
 
 # Directories between a target directory and an --out-dir below it:
 # TRIPLE/PROFILE/build/PACKAGE/HASH/out is the deepest.
@@ -102,6 +116,17 @@ class Roots:
         """
         return [name for name, value in reversed(self.values) if name in REMAP_TARGETS and is_utf8(value)]
 
+    def file_prefix_maps(self) -> "List[str]":
+        """The flags that say the same to a C compiler; of roots that do not lie in each other."""
+        return ["-ffile-prefix-map=" + value + "=" + target_of(name) for name, value in self.values]
+
+    def is_ambiguous(self, path: str) -> bool:
+        """Whether a C compiler maps ``path``, though it lies below no root: to bytes, ``/wsx`` begins with ``/ws``."""
+        for _, value in self.values:
+            if path.startswith(value) and path[len(value) : len(value) + 1] not in ("", "/"):
+                return True
+        return False
+
     def remap_flags(self) -> "List[str]":
         """The --remap-path-prefix flags for ``remapped``."""
         return ["--remap-path-prefix=" + self.by_name[name] + "=" + REMAP_TARGETS[name] for name in self.remapped()]
@@ -133,6 +158,56 @@ def find(source: str, cwd: str, out_dir: str, environ: "Dict[str, str]", target:
         values[PACKAGE] = _directory(environ.get("CARGO_MANIFEST_DIR", "")) or cwd
     # A root of "/" is no root: everything lies below it.
     return Roots({name: value for name, value in values.items() if len(value) > 1}, member, immutable)
+
+
+def find_for_c(source: str, cwd: str, environ: "Dict[str, str]", bases: "Sequence[str]") -> Roots:
+    """The roots of a C compile of ``source`` (as given) in ``cwd``. bases: of the settings.
+
+    None lies in another: which of two nested ones a compiler maps by differs between compilers.
+    """
+    directory = absolute(source, cwd).rpartition("/")[0]
+    home = _directory(environ.get("HOME", ""))
+    values = {BASE + str(number): place for number, place in enumerate(bases, 1)}
+    if environ.get("OUT_DIR", "").startswith("/") and "CARGO_MANIFEST_DIR" in environ:
+        # a build script's compile
+        values[CARGO_HOME] = _directory(environ.get("CARGO_HOME", "")) or home + "/.cargo"
+        values[TARGET] = target_directory(environ["OUT_DIR"])
+        values[PACKAGE] = _directory(environ["CARGO_MANIFEST_DIR"])
+    values[SOURCE] = project(directory, home)
+    values[BUILD] = cwd
+    kept: "Dict[str, str]" = {}
+    for name, value in sorted(values.items(), key=lambda item: (len(item[1]), item[0] == BUILD)):
+        if len(value) > 1 and not any((value + "/").startswith(other + "/") for other in kept.values()):
+            kept[name] = value
+    if len(home) > 1 and not any((value + "/").startswith(home + "/") for value in kept.values()):
+        kept[HOME] = home
+    return Roots({name: value for name, value in kept.items() if is_utf8(value) and "=" not in value}, False, False)
+
+
+def project(directory: str, home: str) -> str:
+    """The top of the project that ``directory`` lies in: where version control is, else the highest directory above it
+    without a gap that holds what a build begins with. ``directory`` itself where nothing tells."""
+    top = directory
+    at = directory
+    while at and at != home:
+        if any(exists(at + name) for name in VERSION_CONTROL):
+            return at
+        at = at.rpartition("/")[0]
+    at = directory
+    gap = 0
+    while at and at != home and gap < 2:
+        if any(exists(at + name) for name in PROJECT_FILES):
+            top = at
+            gap = 0
+        else:
+            gap += 1
+        at = at.rpartition("/")[0]
+    return top
+
+
+def target_of(name: str) -> str:
+    """What a C compiler writes in a root's stead."""
+    return C_TARGETS.get(name) or "/kache/" + name
 
 
 def with_sysroot(roots: Roots, sysroot: str) -> Roots:

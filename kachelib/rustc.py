@@ -8,6 +8,7 @@ Source of the options: ``rustc --help -v``, ``rustc -C help`` of 1.63 to 1.95,
 and the command lines that Cargo's compiler module builds.
 """
 
+from kachelib.outcome import NotACompile, Refusal
 from kachelib.store import read_file
 
 TYPE_CHECKING = False
@@ -68,28 +69,6 @@ TELLTALE_UNSTABLE = tuple(
 )
 
 OFF = frozenset(("off", "no", "n", "false", "0"))
-
-
-class NotACompile:
-    """A question to the compiler (a probe): it is executed, never cached, never counted."""
-
-    __slots__ = ()
-
-
-class Refusal:
-    """A compile that is handed to the compiler. reason: a name of outcome.REFUSALS; detail: what in particular;
-    plan: what is known of it, if it was understood that far."""
-
-    __slots__ = ("detail", "plan", "reason")
-
-    def __init__(self, reason: str, detail: str = "", plan: "Optional[Plan]" = None) -> None:
-        self.reason = reason
-        self.detail = detail
-        self.plan = plan
-
-    def describe(self) -> str:
-        """The refusal as events carry it: its name, and what in particular."""
-        return self.reason + ": " + self.detail if self.detail else self.reason
 
 
 class Extern:

@@ -25,6 +25,15 @@ class Salt:
         self.fields = fields
 
 
+def main(arguments: "List[str]") -> int:
+    """``kache salt`` without options. Where there is none, or a setting is wrong, the command says so."""
+    if say():
+        return 0
+    from kachelib import cli
+
+    return cli.main(arguments)
+
+
 def say() -> bool:
     """Print the salt of this environment; False where there is none, or a setting is wrong, and nothing was printed."""
     environ = config.environment()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Value = Union[str, int, bool, Tuple[str, ...]]
 
 # Kinds of settings. In Python: TEXT, PATH and CHOICE are str, SIZE (bytes),
-# SECONDS and COUNT are int, FLAG is bool, WORDS, NAMES and GLOBS are tuples of str.
+# SECONDS and COUNT are int, FLAG is bool, WORDS, NAMES, GLOBS and DIRECTORIES are tuples of str.
 TEXT = "text"
 PATH = "path"
 CHOICE = "choice"
@@ -24,8 +24,9 @@ FLAG = "flag"
 WORDS = "words"  # in the environment: separated by white space
 NAMES = "names"  # in the environment: separated by white space or commas
 GLOBS = "globs"
+DIRECTORIES = "directories"  # in the environment: separated by colons
 
-LISTS = (WORDS, NAMES, GLOBS)
+LISTS = (WORDS, NAMES, GLOBS, DIRECTORIES)
 NUMBERS = (SIZE, SECONDS, COUNT)
 
 TRUE_WORDS = ("1", "true", "yes", "on")
@@ -146,6 +147,13 @@ SETTINGS = (
     Setting("s3_secret_key", "KACHE_S3_SECRET_KEY", "", TEXT, "", help="explicit S3 secret key", secret=True),
     Setting("cc_extra_allowlist_flags", "KACHE_CC_EXTRA_ALLOWLIST_FLAGS", "cc.extra_allowlist_flags", WORDS, (),
             help="C and C++ flags to cache beyond those that are known"),
+    Setting("cc_path_normalize", "KACHE_CC_PATH_NORMALIZE", "cc.path_normalize", FLAG, True,
+            help="map local paths in C and C++ objects, so that entries are good in other places", ours=True),
+    Setting("cc_identity", "KACHE_CC_IDENTITY", "cc.identity", CHOICE, "banner",
+            help="what tells C compilers apart: what they say of themselves, or their programs' content",
+            choices=("banner", "content"), ours=True),
+    Setting("base_dirs", "KACHE_BASE_DIR", "paths.base_dirs", DIRECTORIES, (),
+            help="directories that lie elsewhere on other machines, for C and C++", ours=True),
     Setting("disabled", "KACHE_DISABLED", "", FLAG, False, help="switch caching off"),
     Setting("log", "KACHE_LOG", "", TEXT, "kache=warn", help="log filter of standard error"),
     Setting("log_file", "KACHE_LOG_FILE", "", TEXT, "kache=info", help="log filter of the file log"),
@@ -214,6 +222,9 @@ class Settings:
     s3_access_key: str
     s3_secret_key: str
     cc_extra_allowlist_flags: "Tuple[str, ...]"
+    cc_path_normalize: bool
+    cc_identity: str
+    base_dirs: "Tuple[str, ...]"
     disabled: bool
     log: str
     log_file: str
@@ -239,6 +250,10 @@ def parse_text(row: Setting, text: str) -> "Value":
             return False
     elif kind == WORDS:
         return tuple(text.split())
+    elif kind == DIRECTORIES:
+        places = tuple([place.rstrip("/") for place in text.split(":") if place])
+        if all(place.startswith("/") for place in places):
+            return places
     elif kind == NAMES:
         names = tuple(text.replace(",", " ").split())
         if "=" not in text:
@@ -270,6 +285,8 @@ def accepted(row: Setting) -> str:
         return f"give a whole number from {row.low} to {row.high}"
     if row.kind == NAMES:
         return "give names of environment variables"
+    if row.kind == DIRECTORIES:
+        return "give absolute directories, separated by colons"
     if row.kind in LISTS:
         return "give a list of strings"
     return "give a string"

@@ -12,7 +12,8 @@ from kachelib import config, events, extra_inputs, globs, inputs, outcome, repla
 from kachelib.invocation import Invocation, answer, complain, end_like, execute, note_trouble, say, start
 from kachelib.invocation import record as record_event
 from kachelib.key import digest_bytes
-from kachelib.rustc import NotACompile, Plan, Refusal
+from kachelib.outcome import NotACompile, Refusal
+from kachelib.rustc import Plan
 from kachelib.store import Store, read_file
 
 TYPE_CHECKING = False
@@ -171,7 +172,7 @@ def look_up_remote(call: Invocation, action: "Action") -> bool:
     def suits(candidate: "Candidate") -> bool:
         return not inputs.difference(candidate, action, fingerprint, call.store)
 
-    call.fetched = demand.bring(call.settings, action, _search(call, action.plan), suits)
+    call.fetched = demand.bring(call.settings, action.plan.crate_name, action.key, _search(call, action.plan), suits)
     return bool(call.fetched) and look_up(call, action)
 
 

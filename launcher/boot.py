@@ -3,9 +3,11 @@
 Runs as the module ``kache_launcher``. Owns where native modules lie on disk and how code is found in the
 file. Knows nothing of what the program does, only whether a command line is a compiler call (kache.py says so).
 
-    parts    (this code, modules, cold, natives, build): what the stub read for this interpreter
-    modules  ((name, code), ...) of the hot modules, each after those it imports
-    cold     {name: (offset from File.base, packed length, is package)}; or {name: (bytes, 0, is package)}
+    parts    (this code, modules, doors, cold, natives, build): what the stub read for this interpreter
+    modules  ((name, code), ...) of the modules that every call loads, each after those it imports
+    doors    {what kache.compiler_call() says: the same, marshalled, of what that call loads besides}
+    cold     {name: (offset from File.base, packed length, is package)}; or {name: (bytes, 0, is package)}; or, of a
+             module behind a door, {name: (door, 0, is package)}
     natives  {(name, tag): (directory, main file, ((file, offset, packed length, length), ...))}, main file last
     tag      the interpreter's suffix of extension modules and what native_tags() says
     build    the name of this build: hex digits
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     Native = Tuple[str, str, Tuple[Tuple[str, int, int, int], ...]]
     Natives = Dict[Tuple[str, str], Native]
     Modules = Tuple[Tuple[str, CodeType], ...]
-    Parts = Tuple[CodeType, Modules, Dict[str, Any], Natives, str]
+    Parts = Tuple[CodeType, Modules, Dict[str, bytes], Dict[str, Any], Natives, str]
 
 
 class File:
@@ -251,10 +253,11 @@ class Cold:
     ``zstandard`` is its extension module alone: the package around it imports for longer than a hit takes.
     """
 
-    __slots__ = ("file", "natives", "table")
+    __slots__ = ("doors", "file", "natives", "table")
 
-    def __init__(self, file: File, table: "Dict[str, Any]", natives: "Natives") -> None:
+    def __init__(self, file: File, table: "Dict[str, Any]", doors: "Dict[str, bytes]", natives: "Natives") -> None:
         self.file = file
+        self.doors = doors
         self.table = table
         self.natives = natives
 
@@ -275,6 +278,9 @@ class Cold:
             module.__dict__.update((name, backend.__dict__[name]) for name in backend.__dict__ if name[:2] != "__")
             return
         where, length, _ = self.table[module.__name__]
+        if isinstance(where, str):
+            exec(dict(marshal.loads(self.doors[where]))[module.__name__], module.__dict__)
+            return
         if isinstance(where, bytes):
             data = where
         else:
@@ -310,20 +316,25 @@ def start(words: "List[str]", fd: int, base: int, parts: "Parts") -> "NoReturn":
     ``base`` are File's.
     """
     global FILE  # noqa: PLW0603
-    _, modules, cold, natives, build = parts
+    _, modules, doors, cold, natives, build = parts
     file = FILE = File(words[0], fd, base, build)
     restore_environment(words[1])
     sys.argv = [file.path, *words[2:]]
-    sys.meta_path.append(Cold(file, cold, natives))  # type: ignore[arg-type,unused-ignore]
+    sys.meta_path.append(Cold(file, cold, doors, natives))  # type: ignore[arg-type,unused-ignore]
     native(file, "blake3", natives)
     load_modules(modules)
-    finish(run())
+    door = sys.modules["kache"].compiler_call(sys.argv[1:])
+    if door:
+        import marshal
+
+        load_modules(marshal.loads(doors[door]))
+    finish(run(door))
 
 
-def run() -> int:
+def run(door: str) -> int:
     """kache's exit status. For a compiler call an exception goes up, and the compiler is run."""
     kache = sys.modules["kache"]
-    if kache.compiler_call(sys.argv[1:]):
+    if door:
         return kache.main()  # type: ignore[no-any-return]
     import gc
 

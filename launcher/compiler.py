@@ -5,7 +5,7 @@ a bare interpreter for each version that the builder knows (main), and inside di
 it did not know (whole). Knows nothing of files but the archive it is given.
 
     region = blob cold
-    blob   = marshal (code of boot.py, modules, cold, natives, build); boot.py says what these are
+    blob   = marshal (code of boot.py, modules, doors, cold, natives, build); boot.py says what these are
     cold   = the marshalled code of the cold modules, each zlib-compressed, at the offsets the blob names
 """
 
@@ -30,8 +30,9 @@ class Source(NamedTuple):
 
 Sources = Dict[str, Source]
 
-# The roots of what is loaded at every start: the front door and the story of one compile.
-ROOTS = ("kache", "kachelib.wrapper")
+# What is loaded at every start, and the stories of one compile, of which a call needs one at most.
+ROOT = "kache"
+DOORS = ("wrapper", "cc_wrapper")
 
 
 class Trim(ast.NodeTransformer):
@@ -86,8 +87,8 @@ def imports(name: str, text: bytes, known: Iterable[str]) -> List[str]:
     return [module for module in found if module in known and module != name]
 
 
-def hot_order(sources: Sources) -> List[str]:
-    """The hot modules, each after those it imports."""
+def hot_order(sources: Sources, *roots: str) -> List[str]:
+    """The modules that ``roots`` load, each after those it imports."""
     order: List[str] = []
     entered: Set[str] = set()
 
@@ -99,9 +100,17 @@ def hot_order(sources: Sources) -> List[str]:
             enter(module)
         order.append(name)
 
-    for root in ROOTS:
+    for root in roots:
         enter(root)
     return order
+
+
+def hot_groups(sources: Sources) -> Tuple[List[str], Dict[str, List[str]]]:
+    """(the modules that every call of a compiler loads, {door: those that its story loads besides})."""
+    behind = {door: hot_order(sources, ROOT, "kachelib." + door) for door in DOORS}
+    shared = set.intersection(*(set(names) for names in behind.values()))
+    first = [name for name in behind[DOORS[0]] if name in shared]
+    return first, {door: [name for name in names if name not in shared] for door, names in behind.items()}
 
 
 def stable(value: Any) -> bytes:
@@ -111,17 +120,24 @@ def stable(value: Any) -> bytes:
 
 def region(boot: bytes, sources: Sources, natives: Dict[Any, Any], build: str, inline: bool) -> Tuple[bytes, int]:
     """(region, length of its blob); with ``inline`` the blob holds its cold modules itself."""
-    hot = hot_order(sources)
-    modules = tuple((name, hot_code(sources[name].text, sources[name].file)) for name in hot)
-    table: Dict[str, Tuple[object, int, bool]] = {}
+    first, behind = hot_groups(sources)
+
+    def codes(names: List[str]) -> Tuple[Tuple[str, CodeType], ...]:
+        return tuple((name, hot_code(sources[name].text, sources[name].file)) for name in names)
+
+    # Bytes within bytes: what lies behind the other door costs a call no more than its length.
+    doors = {door: stable(codes(names)) for door, names in behind.items()}
+    table: Dict[str, Tuple[object, int, bool]] = {
+        name: (door, 0, sources[name].package) for door, names in behind.items() for name in names
+    }
     cold = b""
-    for name in sorted(set(sources) - set(hot)):
+    for name in sorted(set(sources) - set(first) - set(table)):
         code = stable(cold_code(sources[name].text, sources[name].file))
         if not inline:
             code = zlib.compress(code, 9)
         table[name] = (code if inline else len(cold), len(code), sources[name].package)
         cold += b"" if inline else code
-    blob = stable((hot_code(boot, "launcher/boot.py"), modules, table, natives, build))
+    blob = stable((hot_code(boot, "launcher/boot.py"), codes(first), doors, table, natives, build))
     return blob + cold, len(blob)
 
 

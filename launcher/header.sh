@@ -1,13 +1,34 @@
 #!/bin/sh
 # kache: this file is a shell script, the program and a zip; `python3 kache` runs it as well.
 # A compiler call: a path or a compiler first, or a RUSTC_WORKSPACE_WRAPPER before it. kache.py looks closer.
+# By the name of a C compiler (kache init --shims), this is a call of the next one of that name on PATH.
+case ${0##*/} in
+*cc | *cc-[0-9]* | *c++ | *g++ | *++-[0-9]* | *clang | *clang-[0-9]* | *clang-cl)
+  _kache_ifs=$IFS IFS=:
+  for _kache_real in ${PATH-}; do
+    _kache_real=${_kache_real:-.}/${0##*/}
+    [ -x "$_kache_real" ] && [ ! -d "$_kache_real" ] && ! [ "$_kache_real" -ef "$0" ] && break
+    _kache_real=
+  done
+  IFS=$_kache_ifs
+  [ "$_kache_real" ] || { echo "kache: no ${0##*/} on PATH but kache itself" >&2; exit 127; }
+  set -- "$_kache_real" "$@"
+  ;;
+esac
 _kache_compiles=
 case ${1-} in
+# The cc crate asks for a compiler's family so, where it takes kache for the compiler.
+-E) exec cc "$@" ;;
 rustc* | clippy-driver* | */* | *cc | *cc-[0-9]* | *c++ | *g++ | *++-[0-9]* | *clang | *clang-[0-9]* | *clang-cl) _kache_compiles=1 ;;
 *) case ${2##*/}:${3-} in rustc:-*) _kache_compiles=1 ;; esac ;;
 esac
 if [ "$_kache_compiles" ]; then
-  # Asking the compiler for its version needs no Python.
+  # Links and questions to a C compiler, and asking rustc for its version, need no Python.
+  case ${1##*/} in
+  *cc | *cc-[0-9]* | *c++ | *g++ | *++-[0-9]* | *clang | *clang-[0-9]* | *clang-cl)
+    case " $* " in *" -c "* | *" /c "*) ;; *) exec "$@" ;; esac
+    ;;
+  esac
   case ${2##*/}:${3-} in -vV: | -V: | --version: | rustc:-vV | rustc:-V | rustc:--version) exec "$@" ;; esac
   # Where Python does not even start, the compiler does: a failed exec ends this shell, bash it lets go on.
   trap 'trap - EXIT; exec "$@"' EXIT

@@ -58,6 +58,8 @@ def is_compiler_call(arguments):
     c_compilers = ("cc", "c++", "g++", "clang", "clang++", "clang-cl")
     if "/" in name or name.startswith(("rustc", "clippy-driver")) or name.endswith(c_compilers):
         return True
+    if words[0] == "-E" and words[1]:
+        return True
     probes = ("-", "-vV", "-V", "--version")
     return os.path.basename(words[1]) == "rustc" and ("--crate-name" in arguments or words[2] in probes)
 

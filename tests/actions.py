@@ -15,7 +15,8 @@ from kachelib.action import Action
 from kachelib.compile import Finished
 from kachelib.config import Settings, load
 from kachelib.entry import FILE, SOURCE, Candidate, Input
-from kachelib.rustc import Plan, Refusal
+from kachelib.outcome import Refusal
+from kachelib.rustc import Plan
 from kachelib.store import Store, digest_file
 from kachelib.toolchain import Toolchain
 

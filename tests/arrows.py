@@ -31,6 +31,34 @@ HOT = frozenset(
     }
 )
 
+# The same of a C or C++ compile.
+HOT_C = frozenset(
+    {
+        "cc",
+        "cc_action",
+        "cc_options",
+        "cc_replay",
+        "cc_toolchain",
+        "cc_wrapper",
+        "config",
+        "depfile",
+        "entry",
+        "events",
+        "globs",
+        "inputs",
+        "invocation",
+        "key",
+        "log",
+        "memo",
+        "nix",
+        "outcome",
+        "roots",
+        "settings",
+        "store",
+        "toolchain",
+    }
+)
+
 # What starts in well under a tenth of a millisecond under `python -I -S`; anything else costs a part of a whole hit.
 HOT_MAY_IMPORT = frozenset({"_io", "_signal", "blake3", "errno", "gc", "marshal", "posix", "sys", "time"})
 
@@ -43,5 +71,6 @@ COLD_DOORS = {
     # becoming the compiler, and what only a trace shows
     "invocation": {"compile", "redact"},
     # a compiler that was never seen has to be asked
+    "cc_toolchain": {"cc_probe"},
     "toolchain": {"probe"},
 }

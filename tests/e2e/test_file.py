@@ -17,6 +17,7 @@ from typing import Callable, List, Mapping, Sequence
 
 import pytest
 
+from build_zipapp import HEADER_SIZE
 from tests.conftest import missing
 from tests.world import REPOSITORY, Run, World
 
@@ -538,7 +539,7 @@ def test_an_interpreter_that_was_upgraded_compiles_the_program_once(world: World
         assert world.run([python, upgraded, "argv"], env=env).ok()
 
 
-@pytest.mark.parametrize("length", [4096, 5000, 400_000, 1_000_000])
+@pytest.mark.parametrize("length", [HEADER_SIZE, 7000, 400_000, 1_000_000])
 def test_a_truncated_file_still_compiles(world: World, probe: Path, compiler: Path, length: int) -> None:
     cut = world.root / "cut"
     cut.write_bytes(probe.read_bytes()[:length])
@@ -551,7 +552,7 @@ def test_natives_that_cannot_be_unpacked_still_compile(world: World, probe: Path
     data = bytearray(probe.read_bytes())
     with zipfile.ZipFile(probe) as archive:
         end = min(info.header_offset for info in archive.infolist())
-    start = 4096
+    start = HEADER_SIZE
     # all of the compressed modules; the program itself lies behind them
     for offset in range(start, end, 512):
         if data[offset : offset + 2] != b"\xe3\0":

@@ -102,6 +102,7 @@ SAMPLES = {
     WORDS: ("-a  -b", '["-a", "-b"]', ("-a", "-b")),
     NAMES: ("A,B C", '["A", "B", "C"]', ("A", "B", "C")),
     GLOBS: ("", '["a/**"]', ("a/**",)),
+    settings.DIRECTORIES: ("/a:/b c/", '["/a", "/b c/"]', ("/a", "/b c")),
     PATH: ("/some/place", '"/some/place"', "/some/place"),
     settings.TEXT: ("some text", '"some text"', "some text"),
     settings.CHOICE: ("", "", ""),
@@ -151,7 +152,8 @@ def test_environment_over_file_over_default(
         assert settings_.problems == ()
         assert (getattr(settings_, one.name), config.origin(settings_, one.name)) == (value, f"file {path}")
     if one.env and one.key:
-        other = {FLAG: "off", COUNT: "9", SIZE: "1B", SECONDS: "9", PATH: "/other"}.get(one.kind, "other")
+        others = {FLAG: "off", COUNT: "9", SIZE: "1B", SECONDS: "9", PATH: "/other", settings.DIRECTORIES: "/other"}
+        other = others.get(one.kind, "other")
         settings_ = load(**{one.env: other})
         assert getattr(settings_, one.name) != value
         assert config.origin(settings_, one.name) == "env " + one.env
@@ -560,5 +562,5 @@ def test_secrets_are_in_no_message(load: Callable[..., config.Settings], user_fi
 
 
 def test_lists_are_lists() -> None:
-    assert set(LISTS) == {WORDS, NAMES, GLOBS}
+    assert set(LISTS) == {WORDS, NAMES, GLOBS, settings.DIRECTORIES}
     assert row("exclude").env == ""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kachelib import collect, replay
+from kachelib import collect, log, replay
 from kachelib.action import Action
 from kachelib.entry import Candidate, Output, Stream
 from kachelib.events import Event
@@ -290,9 +290,9 @@ def test_the_last_width_counts(place: Place) -> None:
 def test_what_nobody_reads_any_more_is_dropped() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    replay.write_all(writer, b"x" * 1_000_000)
+    log.write_all(writer, b"x" * 1_000_000)
     os.close(writer)
-    replay.write_all(writer, b"closed")
+    log.write_all(writer, b"closed")
 
 
 def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_all(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_all(tmp_path: Path) ->
         (tmp_path / "total").write_text(str(total))
         posix._exit(0)
     posix.close(reader)
-    replay.write_all(writer, b"x" * 1_000_000)
+    log.write_all(writer, b"x" * 1_000_000)
     posix.close(writer)
     posix.waitpid(pid, 0)
     assert (tmp_path / "total").read_text() == "1000000"

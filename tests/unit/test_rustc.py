@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kachelib import outcome, rustc
-from kachelib.rustc import NotACompile, Plan, Refusal
+from kachelib.outcome import NotACompile, Refusal
+from kachelib.rustc import Plan
 
 LINE = "--crate-name x --edition=2021 src/lib.rs --crate-type lib --emit=dep-info,metadata,link --out-dir target/deps"
 

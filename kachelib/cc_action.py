@@ -1,0 +1,189 @@
+"""The action of a C or C++ compile: everything that is known before a source is read.
+
+Owns the recipe of its action key, and which names of this place an object may hold. Knows plans, compilers, roots and
+settings; not entries, nor what a compile read.
+"""
+
+from kachelib import cc_toolchain, memo
+from kachelib.cc import KEY
+from kachelib.key import Transcript
+from kachelib.outcome import Refusal
+from kachelib.roots import absolute
+from kachelib.store import read_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, List, Optional
+
+    from kachelib.cc import Plan
+    from kachelib.cc_toolchain import Compiler
+    from kachelib.config import Settings
+    from kachelib.roots import Roots
+
+# Raise whenever the recipe of a key or the bytes that are stored change.
+SCHEMA = "kache-cc-1"
+
+# What moves an object without being on the command line (GCC manual, "Environment Variables Affecting GCC"; Clang: the
+# same for its include paths). Directories are normalised.
+PATH_VARIABLES = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH")
+VARIABLES = ("SOURCE_DATE_EPOCH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "SDKROOT", "MACOSX_DEPLOYMENT_TARGET",
+             "IPHONEOS_DEPLOYMENT_TARGET", "GCC_COMPARE_DEBUG", "CCC_OVERRIDE_OPTIONS", "CPP_RESTRICT")  # fmt: skip
+# These have the compiler write a file more.
+DEPENDENCY_VARIABLES = ("DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES")
+
+# Options whose value begins with a directory that the compiler is to map, or to take for its own.
+MAPPING_OPTIONS = ("-ffile-prefix-map=", "-fdebug-prefix-map=", "-fmacro-prefix-map=")
+DIRECTORY_OPTIONS = ("-fdebug-compilation-dir=", "-ffile-compilation-dir=", "--gcc-toolchain=")
+
+# Which locale messages are in, in the order in which it is looked for.
+MESSAGES = ("LC_ALL", "LC_MESSAGES", "LANG")
+
+# Of /proc/cpuinfo on x86 and Arm: what -march=native goes by.
+CPU_FIELDS = ("vendor_id", "cpu family", "model", "stepping", "cache size", "flags", "CPU implementer", "CPU part",
+              "Features")  # fmt: skip
+
+COLOURS, PLAIN = "+", "-"
+
+
+class Action:
+    """A compile as asked for, with its key.
+
+    maps: the flags to inject; bound: there are none, and nothing about this action is portable. coloured: diagnostics
+    are wanted in colour.
+    """
+
+    __slots__ = ("bound", "coloured", "compiler", "cwd", "environ", "key", "maps", "plan", "roots", "started_ns",
+                 "transcript")  # fmt: skip
+
+    def __init__(self, plan: "Plan", compiler: "Compiler", roots: "Roots", cwd: str, environ: "Dict[str, str]") -> None:
+        self.plan = plan
+        self.compiler = compiler
+        self.roots = roots
+        self.cwd = cwd
+        self.environ = environ
+        self.coloured = False
+        self.transcript = Transcript()
+        self.started_ns = memo.file_clock()
+        self.key = ""
+        self.bound = False
+        self.maps: "List[str]" = []
+
+    def output(self) -> str:
+        """The absolute path of the object."""
+        return absolute(self.plan.output, self.cwd)
+
+    def depfile(self) -> str:
+        """The absolute path of the depfile; "" where none is asked for."""
+        return absolute(self.plan.depfile, self.cwd) if self.plan.depfile else ""
+
+    def layout(self) -> str:
+        """How diagnostics look here: in colour or not, and in which language."""
+        locale = next((self.environ[name] for name in MESSAGES if self.environ.get(name)), "C")
+        return (COLOURS if self.coloured else PLAIN) + locale.partition(".")[0]
+
+    def suits(self, layout: str) -> bool:
+        """Whether what a candidate's compiler said, laid out so, is what this one would; colours can be taken out."""
+        here = self.layout()
+        return not layout or (layout[1:] == here[1:] and (layout[0] == COLOURS or here[0] == PLAIN))
+
+
+def build(action: Action, settings: "Settings") -> "Optional[Refusal]":
+    """Fill in the transcript and the key of ``action``; a Refusal where an input cannot be known."""
+    for name in DEPENDENCY_VARIABLES:
+        if name in action.environ:
+            return Refusal("dependency_variable", name)
+    action.bound = not settings.cc_path_normalize or not action.compiler.maps
+    action.maps = [] if action.bound else action.roots.file_prefix_maps()
+    add = action.transcript.add
+    add("schema", SCHEMA)
+    add("compiler", action.compiler.text)
+    add("language", action.plan.language)
+    _add_place(action)
+    _add_environment(action, settings)
+    if action.plan.native:
+        machine = native_cpu()
+        if not machine:
+            return Refusal("native_cpu", "native")
+        add("native cpu", machine)
+    refusal = _add_words(action)
+    if refusal is None:
+        action.key = action.transcript.digest()
+    return refusal
+
+
+def native_cpu() -> str:
+    """What ``native`` stands for on this machine; "" where that cannot be told."""
+    for block in (read_file("/proc/cpuinfo") or b"").split(b"\n\n")[:1]:
+        lines = [line for line in block.decode("utf-8", "replace").split("\n") if line.startswith(CPU_FIELDS)]
+        return "\n".join(lines)
+    return ""
+
+
+def _add_place(action: Action) -> None:
+    add = action.transcript.add
+    roots = action.roots
+    if action.bound:
+        for name, value in roots.values:
+            add("place " + name, value)
+        add("place cwd", action.cwd)
+    else:
+        for name, _ in roots.values:
+            add("map", name)
+        add("cwd", roots.normalise(action.cwd))
+    add("source", _normal(action, action.plan.source))
+
+
+def _add_environment(action: Action, settings: "Settings") -> None:
+    add = action.transcript.add
+    environ = action.environ
+    if settings.key_salt:
+        add("salt", settings.key_salt)
+    if settings.toolchain_salt:
+        add("nix salt", settings.toolchain_salt)
+    for name in settings.key_env_vars:
+        add("env " + name, "=" + environ[name] if name in environ else "unset")
+    for name in PATH_VARIABLES:
+        if name in environ:
+            add("env " + name, ":".join([_normal(action, place) for place in environ[name].split(":")]))
+    for name in VARIABLES:
+        if name in environ:
+            add("env " + name, environ[name])
+    for name, value in cc_toolchain.environment(environ):
+        add("env " + name, action.roots.normalise_text(value))
+
+
+def _add_words(action: Action) -> "Optional[Refusal]":
+    """The command line, in order; directories with placeholders, all else as it stands."""
+    plan = action.plan
+    add = action.transcript.add
+    forced = set(plan.forced)
+    for kind, word in plan.words:
+        add(kind, _normal(action, word) if kind != KEY and word in forced else _normal_option(action, word))
+    for kind, directory in plan.search:
+        if directory.startswith(("=", "$SYSROOT")):
+            return Refusal("search_path", directory)
+        add("search " + kind, _normal(action, directory))
+    for option, directory in plan.directories:
+        add(option, _normal(action, directory))
+    for word in plan.user_allowed:
+        add("cc_extra_flag", word)
+    if plan.depfile:
+        add("depfile", "%s%s" % ("MD" if plan.system_headers else "MMD", " MP" if plan.phony else ""))
+    return None
+
+
+def _normal_option(action: Action, word: str) -> str:
+    """An option; of those that name a directory for the compiler's own use, with a placeholder."""
+    if word.startswith(MAPPING_OPTIONS):
+        option, _, value = word.partition("=")
+        old, _, new = value.rpartition("=")
+        return option + "=" + _normal(action, old) + "=" + new
+    if word.startswith(DIRECTORY_OPTIONS):
+        option, _, value = word.partition("=")
+        return option + "=" + _normal(action, value)
+    return word
+
+
+def _normal(action: Action, path: str) -> str:
+    """An absolute path with its root as placeholder; a relative one as it stands: it is looked up in ``cwd``."""
+    return action.roots.normalise(absolute(path, action.cwd)) if path.startswith("/") else path

@@ -1,0 +1,176 @@
+"""From a finished C compile to a candidate: what it read, what must not appear, what it wrote, where that may be used.
+
+Owns every reason not to store. Cold: imported on a miss. Never changes what the compiler left.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from blake3 import blake3
+
+from kachelib import cc_compile, cc_replay, depfile, include_scan, include_search
+from kachelib.cc_action import Action
+from kachelib.compile import Finished
+from kachelib.entry import FILE, INLINE_LIMIT, Candidate, Input, Output, Stream, empty
+from kachelib.roots import absolute
+from kachelib.store import Store, digest_file, read_file
+
+# Optimised code that writes a string to memory holds it in pieces of this many bytes.
+PIECE = 8
+
+# Traits of a text with which a compile cannot be judged by the files that its depfile names.
+UNSTORABLE = (include_scan.UNCLEAR_TEST, include_scan.EMBED, include_scan.INCBIN, include_scan.TIMESTAMP)
+
+
+class NotStored(Exception):
+    """Why a compile that succeeded is not kept; the text is the event's reason."""
+
+
+class Collected:
+    """A candidate; object: the file behind its object; texts: what its other blobs hold."""
+
+    def __init__(self, candidate: Candidate) -> None:
+        self.candidate = candidate
+        self.object = ""
+        self.texts: list[bytes] = []
+
+
+def collect(action: Action, finished: Finished, deps: bytes | None, store: Store) -> Collected:
+    """Describe the compile as a candidate. deps: the depfile with all headers. Raises NotStored, OSError."""
+    if not finished.whole:
+        raise NotStored("the compiler printed too much to keep")
+    if not finished.steady:
+        raise NotStored("the clock was set during the compile")
+    candidate = Candidate()
+    collected = Collected(candidate)
+    candidate.crate_name = action.plan.crate_name
+    candidate.crate_types = action.plan.language
+    candidate.compile_ms = finished.ms
+    candidate.created = finished.started_ns // 1_000_000_000
+    candidate.inputs = inputs(action, names_of(action, deps), finished.started_ns, store)
+    _read_object(action, collected)
+    _read_depfile(action, collected)
+    keep_streams(action, finished, collected)
+    candidate.cache_key = candidate.compute_cache_key(action.key)
+    return collected
+
+
+def names_of(action: Action, deps: bytes | None) -> list[str]:
+    """The files that a compile read, as the compiler names them, the source first. Raises NotStored."""
+    if action.plan.language in cc_compile.WITHOUT_HEADERS:
+        return [action.plan.source]
+    names = depfile.parse(deps) if deps is not None else []
+    # A depfile that was cut would match any headers.
+    if not names or absolute(names[0], action.cwd) != absolute(action.plan.source, action.cwd):
+        raise NotStored("the compiler's depfile does not begin with the source")
+    return list(dict.fromkeys(names))
+
+
+def inputs(action: Action, names: list[str], started_ns: int, store: Store) -> list[Input]:
+    """Every file that was read, and what must not appear. started_ns: when reading began. Raises NotStored, OSError."""
+    found = []
+    texts = {}
+    for name in names:
+        path = absolute(name, action.cwd)
+        state = os.stat(path)
+        if state.st_mode & 0o170000 != 0o100000:
+            raise NotStored("%s is not a regular file" % name)
+        if max(state.st_mtime_ns, state.st_ctime_ns) >= started_ns:
+            raise NotStored("%s changed during the compile" % name)
+        if action.roots.normalise(path) == path and action.roots.is_ambiguous(path):
+            raise NotStored("%s begins like a directory that is mapped" % name)
+        digest = digest_file(path)
+        found.append(Input(FILE, action.roots.normalise(path), digest))
+        texts[name] = include_scan.scan(path, digest, store)
+        _check_text(action, name, texts[name])
+    if action.plan.language in cc_compile.WITHOUT_HEADERS:
+        return found
+    try:
+        found += include_search.missing(action, names, texts, store)
+    except include_search.TooMany:
+        raise NotStored("headers are looked for in too many places") from None
+    known = set()
+    return [item for item in found if not (item.path in known or known.add(item.path))]  # type: ignore[func-returns-value]
+
+
+def _check_text(action: Action, name: str, text: include_scan.Text) -> None:
+    """Raise NotStored where a file makes the object hang on more than is recorded."""
+    for trait in UNSTORABLE:
+        if trait in text.traits:
+            raise NotStored("%s in %s" % (trait, name))
+    if include_scan.TIME in text.traits and "SOURCE_DATE_EPOCH" not in action.environ:
+        raise NotStored("%s in %s" % (include_scan.TIME, name))
+    if include_scan.ASM_INCLUDE in text.traits:
+        raise NotStored("%s in %s" % (include_scan.ASM_INCLUDE, name))
+
+
+def _read_object(action: Action, collected: Collected) -> None:
+    """Digest the object, and bind the candidate to every root whose value occurs in it."""
+    path = action.output()
+    state = os.lstat(path)
+    if state.st_mode & 0o170000 != 0o100000:
+        raise NotStored("the object is not a regular file")
+    data = read_file(path)
+    if data is None or len(data) != state.st_size:
+        raise NotStored("the object changed while it was read")
+    digest = blake3(data).hexdigest()
+    collected.object = path
+    candidate = collected.candidate
+    candidate.outputs.append(Output(cc_replay.OBJECT, cc_replay.OBJECT, digest, len(data), False))
+    found = [
+        (name, value)
+        for name, value in action.roots.values
+        if action.bound or action.plan.opaque or os.fsencode(value)[:PIECE] in data
+    ]
+    candidate.bindings = sorted(found)
+
+
+def _read_depfile(action: Action, collected: Collected) -> None:
+    if not action.plan.depfile:
+        return
+    data = read_file(action.depfile())
+    stored = depfile.template(data, action) if data is not None else None
+    if stored is None:
+        raise NotStored("the depfile is of a form that is not known")
+    digest = blake3(stored).hexdigest()
+    collected.texts.append(stored)
+    collected.candidate.outputs.append(Output(cc_replay.DEPFILE, cc_replay.DEPFILE, digest, len(stored), False))
+
+
+def keep_streams(action: Action, finished: Finished, collected: Collected) -> None:
+    """Turn what was printed into the candidate's streams; large ones become blobs. Raises NotStored."""
+    streams = []
+    for data in (finished.stdout, template(finished.stderr, action)):
+        if len(data) > INLINE_LIMIT or b"\0" in data:
+            collected.texts.append(data)
+            streams.append(Stream(digest=blake3(data).hexdigest()))
+        else:
+            streams.append(Stream(data=data))
+    collected.candidate.stdout, collected.candidate.stderr = streams
+    collected.candidate.layout = action.layout() if finished.stderr else ""
+
+
+def template(said: bytes, action: Action) -> bytes:
+    """Diagnostics with placeholders where the compiler names a file below a local root. Raises NotStored."""
+    if cc_replay.MARK in said:
+        raise NotStored("the compiler printed a control character")
+    for name, value in action.roots.values:
+        # At a line's beginning, behind "from ", or behind a colour: what sources spell out stays as it is.
+        before = rb"(^|from |\x1b\[[0-9;]*m|\x1b\[K)"
+        place = re.compile(before + re.escape(os.fsencode(value)) + rb"(?=/)", re.MULTILINE)
+        said = place.sub(lambda match, name=name: match[1] + cc_replay.placeholder(name), said)  # type: ignore[misc]
+    return said
+
+
+def publish(collected: Collected, action: Action, key: str, store: Store) -> bool:
+    """Put blobs, then the entry of ``key``; returns whether the object was new. Raises OSError."""
+    candidate = collected.candidate
+    for data in collected.texts:
+        store.put_bytes(data)
+    found = candidate.outputs[0]
+    fresh = store.put_file(collected.object, found.digest, found.size, False, False)
+    entry = store.read_entry(key) or empty()
+    store.write_entry(key, entry.with_candidate(candidate, action.transcript.fields))
+    return fresh

@@ -1,0 +1,122 @@
+"""Asking C compilers what they are, and where they look for headers. Cold: memos keep the answers.
+
+Owns the questions. Everything is asked with LC_ALL=C, so that a banner is the same under every locale.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+
+from kachelib import memo
+from kachelib.cc_toolchain import CLANG, GCC, Compiler, is_fixed
+from kachelib.store import digest_file
+
+TIMEOUT = 30
+
+# The programs that a driver starts for a compile, as -print-prog-name knows them.
+PROGRAMS = ("cc1", "cc1plus", "as")
+
+FAMILY = b"__clang__ __GNUC__\n"
+
+
+def compiler(program: str, environ: dict[str, str], memo_path: str, content: bool) -> Compiler | None:
+    """Ask ``program`` what it is, and keep the answer at ``memo_path``. None where it is no compiler that is known, or
+    a script that may hand over to any."""
+    if not is_fixed(program):
+        return None
+    before = time.time_ns()
+    asked = Questions(program, environ)
+    family = asked.family()
+    banner = asked.answer(["--version"])
+    if not family or banner is None:
+        return None
+    lines = [
+        # Clang goes by the name it is called by: clang++, aarch64-linux-gnu-clang.
+        "driver " + os.path.basename(program),
+        "banner " + banner.strip(),
+        "target " + (asked.answer(["-dumpmachine"]) or "").strip(),
+    ]
+    files = [program]
+    for name in PROGRAMS:
+        found = (asked.answer(["-print-prog-name=" + name]) or "").strip()
+        found = found if "/" in found else _on_path(found, environ)
+        if found and os.path.isfile(found):
+            files.append(found)
+            if name == "as":
+                lines.append("as " + (Questions(found, environ).answer(["--version"]) or "").strip().split("\n")[0])
+    for path in _settings_files(asked, banner):
+        files.append(path)
+        lines.append("file " + digest_file(path))
+    if content:
+        lines += ["content " + digest_file(path) for path in files]
+    maps = asked.knows("-ffile-prefix-map=/a=/b")
+    text = "\n".join(lines)
+    states = [os.stat(path) for path in files]
+    if not memo.is_racy(states, before):
+        words = [word for path, state in zip(files, states) for word in (path, memo.identity(state).decode())]
+        body = "\0".join(words) + "\0\0" + "\0".join((family, "maps" if maps else "", text))
+        memo.write(memo_path, body.encode("utf-8", "surrogateescape"))
+    return Compiler(program, family, text, maps, asked.count)
+
+
+class Questions:
+    """A program that is asked, and how often it was."""
+
+    def __init__(self, program: str, environ: dict[str, str]) -> None:
+        self.program = program
+        self.environ = {**environ, "LC_ALL": "C"}
+        self.count = 0
+
+    def run(self, arguments: list[str], text: bytes = b"", cwd: str | None = None) -> tuple[bytes, bytes] | None:
+        """What it prints on standard output and error; None when it fails."""
+        self.count += 1
+        try:
+            done = subprocess.run(
+                [self.program, *arguments],
+                env=self.environ,
+                input=text,
+                capture_output=True,
+                timeout=TIMEOUT,
+                check=False,
+                cwd=cwd,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return (done.stdout, done.stderr) if done.returncode == 0 else None
+
+    def answer(self, arguments: list[str]) -> str | None:
+        """What it prints on standard output, as text; None when it fails."""
+        found = self.run(arguments)
+        return None if found is None else os.fsdecode(found[0])
+
+    def family(self) -> str:
+        """GCC or CLANG; "" for anything else. A line is preprocessed, for names and banners may say what they like."""
+        found = self.run(["-E", "-P", "-x", "c", "-"], FAMILY)
+        if found is None:
+            return ""
+        words = found[0].split()
+        if words == FAMILY.split():
+            return ""
+        return CLANG if words[:1] != [b"__clang__"] else GCC
+
+    def knows(self, option: str) -> bool:
+        """Whether it takes an option."""
+        return self.run([option, "-E", "-x", "c", "-"]) is not None
+
+
+def _on_path(name: str, environ: dict[str, str]) -> str:
+    for directory in environ.get("PATH", "").split(":"):
+        path = os.path.join(directory, name)
+        if name and os.path.isfile(path):
+            return path
+    return ""
+
+
+def _settings_files(asked: Questions, banner: str) -> list[str]:
+    """Files that change what a driver does: GCC's specs, Clang's configuration."""
+    found = re.findall(r"^Configuration file: (.+)$", banner, re.MULTILINE)
+    specs = (asked.answer(["-print-file-name=specs"]) or "").strip()
+    return [path for path in (*found, specs) if os.path.isabs(path) and os.path.isfile(path)]

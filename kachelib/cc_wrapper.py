@@ -1,0 +1,270 @@
+"""The story of one C or C++ compile.
+
+Owns the order of things: parse, plan, key, candidates, hit or miss. Every failure of kache's own ends in the real
+compiler, run as it was asked for.
+"""
+
+import posix
+
+from kachelib import cc, cc_action, cc_replay, cc_toolchain, config, globs, inputs, log, outcome, roots
+from kachelib.cc_action import Action
+from kachelib.invocation import Invocation, answer, complain, end_like, execute, note_trouble, record
+from kachelib.key import Transcript, digest_bytes
+from kachelib.outcome import NotACompile, Refusal
+from kachelib.store import Store, read_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import List, Optional
+
+    from kachelib.compile import Finished
+    from kachelib.entry import Candidate
+
+# How long to wait for another process that compiles the same thing, in seconds.
+PATIENCE = 900.0
+
+# Where the terminal is that the compiler would speak to.
+STDERR = 2
+
+# What the cc crate asks a compiler that it takes kache for: no name stands before it.
+FAMILY_PROBE = "-E"
+
+
+def main(argv: "List[str]") -> int:
+    """Run one compile. argv: the compiler and its arguments. Returns the exit status, or becomes the compiler."""
+    if argv[0] == FAMILY_PROBE:
+        argv = ["cc", *argv]
+    return answer(argv, lambda: run(Invocation(argv[:1], argv[1:], config.environment())))
+
+
+def run(call: Invocation) -> int:
+    """The story: what cannot be cached becomes the compiler, what is known comes back, the rest is compiled."""
+    call.settings = config.load(call.environ, (call.cwd,))
+    if call.settings.disabled:
+        return become(call)
+    asked = cc.parse(call.arguments, call.settings.cc_extra_allowlist_flags)
+    if isinstance(asked, NotACompile):
+        return become(call)
+    refusal = _refuse(call, asked)
+    if refusal is not None:
+        return pass_through(call, refusal)
+    assert isinstance(asked, cc.Plan)
+    found = _action(call, asked)
+    if isinstance(found, Refusal):
+        return pass_through(call, found, asked)
+    if look_up(call, found) or (call.settings.has_remote and look_up_remote(call, found)):
+        return 0
+    return miss(call, found)
+
+
+def become(call: Invocation) -> int:
+    """Become the compiler; past every shim that is called by its name."""
+    program = cc_toolchain.resolve(call.command[0], call.environ)
+    return execute([program or call.command[0], *call.arguments])
+
+
+def _refuse(call: Invocation, asked: "cc.Plan | Refusal") -> "Optional[Refusal]":
+    """Why this call is not for the cache, as far as arguments and settings tell; opens the stores otherwise."""
+    for text in (*call.settings.problems, *call.settings.warnings):
+        complain(call, text)
+    if call.settings.broken:
+        return Refusal("config", call.settings.problems[0])
+    if isinstance(asked, Refusal):
+        return asked
+    if not call.settings.cache_dir:
+        return Refusal("store", "no directory for it is known", asked)
+    call.stores = [Store(call.settings.cache_dir)]
+    if call.settings.readonly_store:
+        call.stores.append(Store(call.settings.readonly_store, writable=False))
+    if call.settings.exclude:
+        source = roots.absolute(asked.source, call.cwd)
+        pattern = globs.excluded(call.settings, source, (call.cwd,), call.environ)
+        if pattern:
+            return Refusal("excluded", pattern, asked)
+    return None
+
+
+def _action(call: Invocation, plan: "cc.Plan") -> "Action | Refusal":
+    compiler = cc_toolchain.identify(
+        call.command[0], call.environ, call.store.memo_dir(), call.settings.cc_identity == "content"
+    )
+    if compiler is None:
+        return Refusal("compiler", call.command[0])
+    call.event.probe_runs = compiler.probes
+    places = roots.find_for_c(plan.source, call.cwd, call.environ, call.settings.base_dirs)
+    found = Action(plan, compiler, places, call.cwd, call.environ)
+    found.coloured = _wants_colour(call, plan)
+    for path in (found.output(), found.depfile()):
+        if path and not cc_replay.is_plain(path):
+            return Refusal("output_file", path)
+    refusal = cc_action.build(found, call.settings)
+    return found if refusal is None else refusal
+
+
+def _wants_colour(call: Invocation, plan: "cc.Plan") -> bool:
+    """Whether diagnostics are wanted in colour: as asked for, else as the terminal is."""
+    if plan.colour:
+        return plan.colour == "on"
+    return posix.isatty(STDERR) and call.environ.get("TERM", "dumb") != "dumb" and not call.environ.get("NO_COLOR")
+
+
+def look_up(call: Invocation, action: Action) -> bool:
+    """Restore the first candidate whose inputs all match; else say in the event why there was none."""
+    event = call.event
+    event.reason = "no earlier compile of this action"
+    for store in call.stores:
+        entry = store.read_entry(action.key)
+        if entry is None:
+            continue
+        for candidate in entry.candidates():
+            why = difference(candidate, action, call.store)
+            if not why and _restore(call, action, candidate, store):
+                return True
+            if event.reason.startswith("no earlier"):
+                event.reason = why or "a blob is missing"
+    return False
+
+
+def difference(candidate: "Candidate", action: Action, store: Store) -> str:
+    """The first recorded input that is not as it was, in words; "" when all are: then the candidate is a hit."""
+    for item in candidate.inputs:
+        if item.path[:1] != "<" and action.roots.is_ambiguous(item.path):
+            return "%s begins like a directory that is mapped" % item.path
+    return inputs.difference(candidate, action, "", store)
+
+
+def look_up_remote(call: Invocation, action: Action) -> bool:
+    """Restore what the uploader brings from the remote, in time; what it brings is judged as anything in the store."""
+    from kachelib import demand
+
+    def suits(candidate: "Candidate") -> bool:
+        return not difference(candidate, action, call.store)
+
+    call.fetched = demand.bring(call.settings, action.plan.crate_name, action.key, (call.cwd,), suits)
+    return bool(call.fetched) and look_up(call, action)
+
+
+def _restore(call: Invocation, action: Action, candidate: "Candidate", store: Store) -> bool:
+    try:
+        if not cc_replay.restore(candidate, action, store, call.event) or not cc_replay.say(candidate, action, store):
+            return False
+    except OSError:
+        # The output cannot be written; the compiler will say so better.
+        return False
+    store.touch_entry(action.key)
+    event = call.event
+    event.result = outcome.LOCAL_HIT
+    if call.settings.has_remote:
+        prefetched = store.was_prefetched(candidate.cache_key)
+        if candidate.cache_key == call.fetched:
+            event.result = outcome.REMOTE_HIT
+        elif prefetched:
+            event.result = outcome.PREFETCH_HIT
+    event.reason = ""
+    event.cache_key = candidate.cache_key
+    event.compile_time_ms = candidate.compile_ms
+    event.size = candidate.size()
+    close(call, action)
+    return True
+
+
+def miss(call: Invocation, action: Action) -> int:
+    """Compile once, whoever else wants the same now, and store what came of it."""
+    from kachelib import cc_compile
+
+    purpose = digest_bytes(read_file(roots.absolute(action.plan.source, call.cwd)) or b"")
+    claim = call.store.claim(action.key, PATIENCE, purpose)
+    try:
+        # Whoever held the claim may have compiled what we need.
+        if claim is not None and call.store.has_entry(action.key) and look_up(call, action):
+            return 0
+        finished, deps = cc_compile.run(action, call.store)
+        call.event.compiler_runs = 1
+        call.event.compile_time_ms = finished.ms
+        call.event.result = outcome.MISS
+        if finished.status == 0:
+            keep(call, action, finished, deps)
+        else:
+            call.event.result = outcome.PASSTHROUGH
+            call.event.reason = "the compiler failed"
+    finally:
+        if claim is not None:
+            call.store.release(action.key, claim)
+    close(call, action)
+    return end_like(finished.status)
+
+
+def keep(call: Invocation, action: Action, finished: "Finished", deps: "Optional[bytes]") -> None:
+    """Store a successful compile; where that fails, the event says why and the build goes on."""
+    from kachelib import cc_collect, cc_compile, evict
+
+    event = call.event
+    try:
+        if deps is None and action.plan.language not in cc_compile.WITHOUT_HEADERS:
+            deps = cc_compile.all_headers(action, call.store)
+            event.preprocessor_runs += 1
+        collected = cc_collect.collect(action, finished, deps, call.store)
+        event.cache_key = collected.candidate.cache_key
+        event.size = collected.candidate.size()
+        if not cc_collect.publish(collected, action, action.key, call.store):
+            event.result = outcome.DUP
+        else:
+            evict.maybe_start(call.settings, event.size)
+        if call.settings.has_remote and not call.settings.remote_readonly:
+            from kachelib import demand
+
+            demand.leave(call.settings, action.key, event.cache_key)
+    except cc_collect.NotStored as error:
+        event.reason += "; not stored: %s" % error
+    except Exception as error:
+        # The build has what it needs; only the cache has not.
+        event.reason += "; not stored: %s" % error
+        note_trouble(error)
+
+
+def close(call: Invocation, action: Action) -> None:
+    """Record the call. Whatever fails here, the outputs are in place and their words were said."""
+    try:
+        event = call.event
+        _describe(call, action.plan)
+        event.root = action.roots.by_name.get(roots.SOURCE) or action.roots.by_name.get(roots.BUILD, "")
+        event.action_key = action.key
+        record(call, action.transcript)
+        _log_flags(call, action.plan)
+    except Exception as error:
+        note_trouble(error)
+
+
+def _describe(call: Invocation, plan: "cc.Plan") -> None:
+    call.event.crate_name = plan.crate_name
+    call.event.crate_types = plan.language
+
+
+def _log_flags(call: Invocation, plan: "cc.Plan") -> None:
+    """What became of the flags, for who opted one in."""
+    voice = log.for_wrapper(call.settings)
+    if voice.wants(log.DEBUG):
+        counts = ", ".join(["%d %s" % (count, kind) for kind, count in cc.describe(plan).items()])
+        voice.debug("%s: cc flag-classify: %s" % (plan.crate_name, counts))
+        for word in plan.user_allowed:
+            voice.trace("%s: %s user-allowed (config)" % (plan.crate_name, word))
+            voice.trace("%s: cc_extra_flag=%s" % (plan.crate_name, word))
+
+
+def pass_through(call: Invocation, refusal: Refusal, asked: "Optional[cc.Plan]" = None) -> int:
+    """Note the refusal and become the compiler."""
+    event = call.event
+    plan = asked or refusal.plan
+    if plan is not None:
+        _describe(call, plan)
+    event.result = outcome.SKIPPED if refusal.reason == "excluded" else outcome.PASSTHROUGH
+    event.reason = refusal.describe()
+    try:
+        if refusal.reason == "unsupported_flag" and plan is not None:
+            voice = log.for_wrapper(call.settings)
+            voice.debug("%s: unsupported flag(s): %s — passthrough" % (plan.crate_name, refusal.detail))
+        if call.settings.cache_dir:
+            record(call, Transcript())
+    except Exception as error:
+        note_trouble(error)
+    return become(call)

@@ -1,0 +1,106 @@
+"""What a C source's text says of other files: the headers it names, and what no depfile tells.
+
+Owns the reading of directives, without evaluating one: whatever a line might include counts. Knows nothing of where
+headers are. Cold.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from kachelib import memo
+from kachelib.store import Store, read_file
+
+# How a header is named: "name", <name>; the same by __has_include; by include_next, in either way.
+QUOTED, ANGLED, HAS_QUOTED, HAS_ANGLED, NEXT = "q", "a", "Q", "A", "n"
+
+# What a text may hold besides. COMPUTED: a directive whose header a macro names. The others keep it from being cached.
+COMPUTED = "computed"
+UNCLEAR_TEST = "__has_include of a macro"
+TIME = "__DATE__ or __TIME__"
+TIMESTAMP = "__TIMESTAMP__"
+EMBED = "#embed"
+INCBIN = ".incbin"
+ASM_INCLUDE = ".include"
+PLACE = "__builtin_FILE"
+
+MEMO_VERSION = "1"
+
+_BLANK = rb"(?:[ \t\v\f]|/\*.*?\*/)*"
+_HASH = rb"(?:#|%:|\?\?=)"
+_DIRECTIVE = re.compile(_HASH + _BLANK + rb"(include_next|include|import)\b" + _BLANK + rb"([^\n]*)", re.DOTALL)
+_NAME = re.compile(rb'"([^"\n]+)"|<([^>\n]+)>')
+_TEST = re.compile(rb"\b__has_include(?:_next)?\s*\(\s*([^\n]*)")
+_EMBED = re.compile(_HASH + _BLANK + rb"embed\b|\b__has_embed\b", re.DOTALL)
+_TIME = re.compile(rb"\b__(?:DATE|TIME)__\b")
+_ASM_INCLUDE = re.compile(rb"^\s*(?:\w+:)?\s*\.include\b|\"[^\"\n]*\.include\b", re.MULTILINE)
+_SPLICE = re.compile(rb"\\[ \t]*\r?\n")
+
+
+class Text(NamedTuple):
+    """headers: (how, name), each once; traits: of the constants above."""
+
+    headers: tuple[tuple[str, str], ...]
+    traits: frozenset[str]
+
+
+def scan(path: str, digest: str, store: Store) -> Text:
+    """What a file says; from a memo where its content was read before. digest: of its content. Raises OSError."""
+    memo_path = memo.path_of(store.memo_dir(), "includes", MEMO_VERSION + digest)
+    body = memo.read(memo_path)
+    if body is None:
+        data = read_file(path)
+        if data is None:
+            raise OSError("%s cannot be read" % path)
+        found = read(data)
+        memo.write(memo_path, _freeze(found))
+        return found
+    traits, *lines = body.decode("utf-8", "surrogateescape").split("\n")
+    return Text(tuple((line[0], line[1:]) for line in lines if line), frozenset(filter(None, traits.split("\t"))))
+
+
+def _freeze(found: Text) -> bytes:
+    lines = ["\t".join(sorted(found.traits)), *[how + name for how, name in found.headers]]
+    return "\n".join(lines).encode("utf-8", "surrogateescape")
+
+
+def read(data: bytes) -> Text:
+    """The same for a text."""
+    headers: dict[tuple[str, str], None] = {}
+    traits = set()
+    if b"\\" in data:
+        # A line may go on in the next one, in the middle of a word.
+        data = _SPLICE.sub(b"", data)
+    if b"??/" in data:
+        traits.add(COMPUTED)
+    for match in _DIRECTIVE.finditer(data):
+        name = _NAME.match(match[2])
+        if name is None:
+            traits.add(COMPUTED)
+            continue
+        how = NEXT if match[1] == b"include_next" else QUOTED if name[1] else ANGLED
+        headers[how, _text(name)] = None
+    if b"__has_include" in data:
+        for match in _TEST.finditer(data):
+            name = _NAME.match(match[1])
+            if name is None:
+                traits.add(UNCLEAR_TEST)
+            else:
+                headers[HAS_QUOTED if name[1] else HAS_ANGLED, _text(name)] = None
+    if _TIME.search(data):
+        traits.add(TIME)
+    for word, trait in ((b"__TIMESTAMP__", TIMESTAMP), (b"incbin", INCBIN)):
+        if word in data:
+            traits.add(trait)
+    if b"embed" in data and _EMBED.search(data):
+        traits.add(EMBED)
+    if b".include" in data and _ASM_INCLUDE.search(data):
+        traits.add(ASM_INCLUDE)
+    if any(word in data for word in (b"__builtin_FILE", b"__BASE_FILE__", b"__builtin_source_location")):
+        traits.add(PLACE)
+    return Text(tuple(headers), frozenset(traits))
+
+
+def _text(name: re.Match[bytes]) -> str:
+    return (name[1] or name[2]).decode("utf-8", "surrogateescape")

@@ -1,0 +1,236 @@
+"""Where a C compiler looked for headers, and did not find them.
+
+Owns the search path, asked of the compiler itself, and the list of what must not appear: a header that stands earlier
+on the path than the one that was read shadows it, and an answer of __has_include changes with it. Cold.
+
+A name counts for every directory before the first that has it. Which directives a compile passed over is not
+evaluated: what is looked for too much costs at most a compile.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Iterator
+
+from kachelib import memo
+from kachelib.cc import KEY, Plan
+from kachelib.cc_action import Action
+from kachelib.cc_probe import Questions
+from kachelib.cc_toolchain import GCC
+from kachelib.entry import ABSENT, FILE, MISSING, Input
+from kachelib.include_scan import (
+    ANGLED,
+    COMPUTED,
+    HAS_ANGLED,
+    HAS_QUOTED,
+    NEXT,
+    QUOTED,
+    Text,
+)
+from kachelib.roots import absolute
+from kachelib.store import Store, digest_file
+
+# GCC reads this before anything else, as if <…> named it.
+GCC_PREAMBLE = "stdc-predef.h"
+
+# Precompiled headers: GCC takes one for the first header of a compile, Clang for what -include names.
+GCC_PRECOMPILED = (".gch",)
+CLANG_PRECOMPILED = (".pch", ".gch")
+
+# More than this is a search that is dearer than a compile.
+MOST_NAMES = 60_000
+
+
+class TooMany(Exception):
+    """There is more to look for than a hit could look at."""
+
+
+class SearchPath:
+    """quote, angle: directories in order, as the compiler joins names to them; gone: those that are not there."""
+
+    def __init__(self, quote: list[str], angle: list[str], gone: list[str]) -> None:
+        self.quote = quote
+        self.angle = angle
+        self.gone = gone
+
+    def is_current(self, cwd: str) -> bool:
+        """Whether each directory is still there, or still not."""
+        there = all(os.path.isdir(absolute(path, cwd)) for path in (*self.quote, *self.angle))
+        return there and not any(os.path.isdir(absolute(path, cwd)) for path in self.gone)
+
+
+def search_path(action: Action, store: Store) -> SearchPath:
+    """The search path of a compile, from a memo where one holds. Raises OSError."""
+    words = search_words(action.plan)
+    variables = [name + "=" + action.environ[name] for name in sorted(action.environ) if _counts(name)]
+    subject = "\n".join([action.compiler.text, action.compiler.program, action.cwd, *words, "", *variables])
+    memo_path = memo.path_of(store.memo_dir(), "search", subject)
+    body = memo.read(memo_path)
+    if body is not None:
+        known = SearchPath(*[part.split("\n") if part else [] for part in os.fsdecode(body).split("\0")])
+        if known.is_current(action.cwd):
+            return known
+    asked = Questions(action.compiler.program, action.environ)
+    answer = asked.run(["-E", "-v", *words, "-x", language(action), os.devnull], cwd=action.cwd)
+    if answer is None:
+        raise OSError("%s does not say where it looks for headers" % action.compiler.program)
+    found = parse(os.fsdecode(answer[1]))
+    memo.write(memo_path, os.fsencode("\0".join("\n".join(part) for part in (found.quote, found.angle, found.gone))))
+    return found
+
+
+def _counts(name: str) -> bool:
+    return name.startswith("NIX_") or name.endswith("PATH") or name in ("SDKROOT", "GCC_EXEC_PREFIX")
+
+
+def language(action: Action) -> str:
+    """The language as the driver takes it: g++ compiles C as C++."""
+    given = action.plan.language
+    return "c++" if given == "c" and action.compiler.program.rstrip("-.0123456789").endswith("++") else given
+
+
+def search_words(plan: Plan) -> list[str]:
+    """The options of a compile that may move its search path."""
+    words = [word for kind, word in plan.words if kind == KEY and not word.startswith(("-W", "-O"))]
+    options = {"include": "-I", "quote": "-iquote", "system": "-isystem", "after": "-idirafter"}
+    for kind, directory in plan.search:
+        words += [options[kind], directory]
+    for option, directory in plan.directories:
+        words.append(option + "=" + directory if option == "--sysroot" else option)
+        words += [] if option == "--sysroot" else [directory]
+    return words
+
+
+def parse(text: str) -> SearchPath:
+    """Read what ``-v`` says (GCC's and Clang's InitHeaderSearch print the same)."""
+    quote: list[str] = []
+    angle: list[str] = []
+    gone = re.findall(r'^ignoring nonexistent directory "(.*)"$', text, re.MULTILINE)
+    current: list[str] | None = None
+    for line in text.split("\n"):
+        if line.startswith('#include "..."'):
+            current = quote
+        elif line.startswith("#include <...>"):
+            current = angle
+        elif line.startswith("End of search list"):
+            current = None
+        elif current is not None and line.startswith(" "):
+            current.append(line[1:])
+    return SearchPath(quote, angle, gone)
+
+
+class Missing:
+    """The names that must not appear, by directory, and the files whose presence was asked for."""
+
+    def __init__(self, action: Action, path: SearchPath) -> None:
+        self.action = action
+        self.path = path
+        self.names: dict[str, set[str]] = {}
+        self.asked: set[str] = set()
+        self.count = 0
+        self.known: dict[str, tuple[int, int] | None] = {}
+
+    def identity(self, path: str) -> tuple[int, int] | None:
+        """What tells the file at ``path`` (absolute) from others; None where a compiler finds none."""
+        if path not in self.known:
+            try:
+                state = os.stat(path)
+                self.known[path] = None if state.st_mode & 0o170000 == 0o040000 else (state.st_dev, state.st_ino)
+            except (OSError, ValueError):
+                self.known[path] = None
+        return self.known[path]
+
+    def add(self, path: str) -> None:
+        """``path`` (absolute) must not appear."""
+        directory, _, name = path.rpartition("/")
+        found = self.names.setdefault(directory, set())
+        if name and name not in found:
+            found.add(name)
+            self.count += 1
+            if self.count > MOST_NAMES:
+                raise TooMany
+
+    def places(self, how: str, name: str, includer: str) -> Iterator[str]:
+        """Where ``name`` is looked for, in order. includer: the directory of the file that names it, as it is named."""
+        if name.startswith("/"):
+            yield name
+            return
+        if how in (QUOTED, HAS_QUOTED):
+            yield _join(includer, name, self.action.cwd)
+            for directory in self.path.quote:
+                yield _join(directory, name, self.action.cwd)
+        for directory in self.path.angle:
+            yield _join(directory, name, self.action.cwd)
+
+    def look(self, how: str, name: str, includer: str, read: set[tuple[int, int]]) -> None:
+        """Note what stood before the header that ``name`` led to. read: the files that the compile read."""
+        before: list[str] = []
+        for place in self.places(how, name, includer):
+            found = self.identity(place)
+            if found is None:
+                before.append(place)
+            elif how != NEXT:
+                if how in (HAS_QUOTED, HAS_ANGLED) and found not in read:
+                    self.asked.add(place)
+                if found in read or how in (HAS_QUOTED, HAS_ANGLED):
+                    break
+                # In a branch that was not taken: nothing hangs on it.
+                return
+        else:
+            if how in (QUOTED, ANGLED):
+                # Nowhere to be found, and yet the compile went well: nothing hangs on it either.
+                return
+        for place in before:
+            self.add(place)
+
+
+def _join(directory: str, name: str, cwd: str) -> str:
+    return absolute(directory + "/" + name if directory else name, cwd)
+
+
+def missing(action: Action, names: list[str], texts: dict[str, Text], store: Store) -> list[Input]:
+    """The inputs that say what must not appear, and files of which only the presence counted.
+
+    names: the files that were read, as the compiler names them, the source first; texts: what each says. Raises
+    OSError, TooMany.
+    """
+    found = Missing(action, search_path(action, store))
+    read = {state for state in (found.identity(absolute(name, action.cwd)) for name in names) if state}
+    for path in action.plan.forced:
+        found.look(QUOTED, path, "", read)
+    if action.compiler.family == GCC:
+        found.look(ANGLED, GCC_PREAMBLE, "", read)
+    for name in names:
+        text = texts[name]
+        includer = name.rpartition("/")[0]
+        for how, header in text.headers:
+            found.look(how, header, includer, read)
+        if COMPUTED in text.traits:
+            for header in _possible(names, found.path, includer):
+                found.look(QUOTED, header, includer, read)
+    _add_precompiled(action, names, found)
+    inputs = [Input(ABSENT, action.roots.normalise(absolute(path, action.cwd)), "") for path in found.path.gone]
+    for directory in sorted(found.names):
+        listed = "/".join(sorted(found.names[directory]))
+        inputs.append(Input(MISSING, action.roots.normalise(directory), listed))
+    for place in sorted(found.asked):
+        inputs.append(Input(FILE, action.roots.normalise(place), digest_file(place)))
+    return inputs
+
+
+def _possible(names: list[str], path: SearchPath, includer: str) -> Iterator[str]:
+    """Every way in which a macro may have named one of the files that were read."""
+    for name in names[1:]:
+        for directory in (includer, *path.quote, *path.angle):
+            if name.startswith(directory + "/"):
+                yield name[len(directory) + 1 :]
+        if not name.startswith("/"):
+            yield name
+
+
+def _add_precompiled(action: Action, names: list[str], found: Missing) -> None:
+    gcc = action.compiler.family == GCC
+    for name in names[1:] if gcc else [name for name in names if name in action.plan.forced]:
+        for ending in GCC_PRECOMPILED if gcc else CLANG_PRECOMPILED:
+            found.add(absolute(name, action.cwd) + ending)
