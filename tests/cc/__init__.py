@@ -1,0 +1,1 @@
+"""Tests of C and C++ compiles, with the compilers that are here."""

@@ -1,0 +1,100 @@
+"""A C project in two checkouts, and one compile of it: as kache does it, and as the compiler alone does.
+
+Owns what a fresh compile is: the same command, at the same place, with the prefix maps that kache would give it.
+"""
+
+import os
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+
+from kachelib import roots
+from tests.world import Kache, Run, World
+
+# How the outputs of a compile are compared: name -> content, None where there is none.
+Outputs = Dict[str, Optional[bytes]]
+
+
+@dataclass
+class Compiled:
+    """What a compile came to."""
+
+    status: int
+    said: str
+    outputs: Outputs
+    result: str = ""
+    reason: str = ""
+
+
+@dataclass
+class Project:
+    """A checkout of a project; ``build`` is where the compiler runs, below ``base`` or not."""
+
+    world: World
+    kache: Kache
+    base: Path
+    build: Path
+    env: Dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def make(cls, world: World, kache: Kache, name: str, below: str = "") -> "Project":
+        """A checkout, marked by version control; ``below`` is the build directory in it."""
+        base = world.root / name
+        (base / ".git").mkdir(parents=True)
+        build = base / below if below else base
+        build.mkdir(parents=True, exist_ok=True)
+        return cls(world, kache, base, build)
+
+    def write(self, files: Mapping[str, str]) -> None:
+        """Write files, relative to the checkout."""
+        for name, text in files.items():
+            path = self.base / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def maps(self, source: str) -> List[str]:
+        """The prefix maps that kache gives a compile of ``source`` here."""
+        found = roots.find_for_c(source, str(self.build), {**self.world.env, **self.env}, ())
+        return found.file_prefix_maps()
+
+    def outputs(self, names: Sequence[str]) -> Outputs:
+        """The outputs that are there, which are taken away."""
+        found: Outputs = {}
+        for name in names:
+            path = self.build / name
+            found[name] = path.read_bytes() if path.exists() else None
+            path.unlink(missing_ok=True)
+        return found
+
+    def fresh(self, command: Sequence[str], names: Sequence[str], maps: bool = True) -> Compiled:
+        """Compile without kache. names: of the outputs, relative to the build directory."""
+        source = next((word for word in command[1:] if not word.startswith("-") and word.endswith(SOURCES)), "")
+        words = [command[0], *(self.maps(source) if maps else []), *command[1:]]
+        env = {**self.world.env, **self.env, "PWD": str(self.build)}
+        done = subprocess.run(words, cwd=self.build, env=env, capture_output=True, check=False)
+        said = (done.stdout + done.stderr).decode("utf-8", "surrogateescape")
+        return Compiled(done.returncode, said, self.outputs(names))
+
+    def cached(self, command: Sequence[str], names: Sequence[str], trace: bool = False) -> Tuple[Compiled, Run]:
+        """Compile through kache."""
+        done = self.kache.run(*command, cwd=self.build, env=dict(self.env), trace=trace)
+        event = done.events[-1] if done.events else {}
+        found = Compiled(done.returncode, done.stdout + done.stderr, self.outputs(names))
+        found.result, found.reason = str(event.get("result", "")), str(event.get("reason", ""))
+        return found, done
+
+
+SOURCES = (".c", ".cc", ".cpp", ".S", ".s", ".i")
+
+
+def settle() -> None:
+    """Wait until a file that is written now is older than a compile that begins: else it might be written during it."""
+    marker = Path(os.environ.get("TMPDIR", "/tmp")) / f"kache-settle-{os.getpid()}"
+    marker.write_text("")
+    before = marker.stat().st_mtime_ns
+    while True:
+        marker.write_text("")
+        if marker.stat().st_mtime_ns > before:
+            marker.unlink()
+            return
