@@ -6,7 +6,7 @@ know what becomes of the object.
 
 import posix
 
-from kachelib import compile, nix
+from kachelib import compile, depfile, nix
 from kachelib.cc_toolchain import CLANG
 from kachelib.store import make_directories, read_file, remove
 
@@ -50,11 +50,18 @@ def all_headers(action: "Action", store: "Store") -> "Optional[bytes]":
     return _output([action.compiler.program, *action.maps, *words, "-M", "-MT", "object"], action, store)
 
 
-def preprocessed(action: "Action", store: "Store") -> "Optional[bytes]":
-    """The preprocessed text, with line markers; None where that fails or anything was said."""
-    words = without_outputs(action.plan.arguments)
-    if action.plan.comments:
+def preprocessed(action: "Action", rule: str, store: "Store") -> "Optional[bytes]":
+    """The preprocessed text, with line markers; None where that fails or anything was said. rule: where the depfile
+    goes, as it was asked for, or one that names all headers."""
+    plan = action.plan
+    words = without_outputs(plan.arguments)
+    if plan.comments:
         words.append("-C")
+    words += ["-MMD" if plan.depfile and not plan.system_headers else "-MD", "-MF", rule]
+    if plan.phony:
+        words.append("-MP")
+    for target in depfile.targets(action, depfile.STYLES[action.compiler.family][0]):
+        words += ["-MT", target]
     return _output([action.compiler.program, *action.maps, *words, "-E"], action, store)
 
 

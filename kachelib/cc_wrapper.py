@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from kachelib.compile import Finished
     from kachelib.entry import Candidate
+    from kachelib.preprocessed import Text
 
 # How long to wait for another process that compiles the same thing, in seconds.
 PATIENCE = 900.0
@@ -178,12 +179,18 @@ def miss(call: Invocation, action: Action) -> int:
         # Whoever held the claim may have compiled what we need.
         if claim is not None and call.store.has_entry(action.key) and look_up(call, action):
             return 0
+        text = preprocess(call, action)
+        if text is not None and look_up_text(call, action, text):
+            return 0
         finished, deps = cc_compile.run(action, call.store)
         call.event.compiler_runs = 1
         call.event.compile_time_ms = finished.ms
         call.event.result = outcome.MISS
         if finished.status == 0:
-            keep(call, action, finished, deps)
+            if text is not None:
+                # What changed since the preprocessor read it makes text and object two things.
+                finished.started_ns = text.started_ns
+            keep(call, action, finished, deps, text)
         else:
             call.event.result = outcome.PASSTHROUGH
             call.event.reason = "the compiler failed"
@@ -194,9 +201,50 @@ def miss(call: Invocation, action: Action) -> int:
     return end_like(finished.status)
 
 
-def keep(call: Invocation, action: Action, finished: "Finished", deps: "Optional[bytes]") -> None:
+def preprocess(call: Invocation, action: Action) -> "Optional[Text]":
+    """The compile's preprocessed text, where it may go by that. Whatever fails, the compiler runs."""
+    from kachelib import preprocessed
+
+    if not preprocessed.applies(action):
+        return None
+    call.event.preprocessor_runs += 1
+    try:
+        return preprocessed.read(action, call.store)
+    except Exception as error:
+        note_trouble(error)
+        return None
+
+
+def look_up_text(call: Invocation, action: Action, text: "Text") -> bool:
+    """Restore what was made of this text by an earlier compile."""
+    from kachelib import cc_collect, preprocessed
+
+    event = call.event
+    try:
+        found = preprocessed.restore(text, action, call.store, event)
+    except (OSError, cc_collect.NotStored):
+        found = None
+    if found is None:
+        return False
+    event.result = outcome.LOCAL_HIT
+    event.route = "preprocessed"
+    event.reason = ""
+    event.cache_key = found.cache_key
+    event.compile_time_ms = found.compile_ms
+    event.size = found.size()
+    if call.settings.has_remote and not call.settings.remote_readonly:
+        from kachelib import demand
+
+        demand.leave(call.settings, action.key, event.cache_key)
+    close(call, action)
+    return True
+
+
+def keep(
+    call: Invocation, action: Action, finished: "Finished", deps: "Optional[bytes]", text: "Optional[Text]"
+) -> None:
     """Store a successful compile; where that fails, the event says why and the build goes on."""
-    from kachelib import cc_collect, cc_compile, evict
+    from kachelib import cc_collect, cc_compile, evict, preprocessed
 
     event = call.event
     try:
@@ -210,6 +258,8 @@ def keep(call: Invocation, action: Action, finished: "Finished", deps: "Optional
             event.result = outcome.DUP
         else:
             evict.maybe_start(call.settings, event.size)
+        if text is not None:
+            preprocessed.keep(text, finished, collected.candidate, call.store)
         if call.settings.has_remote and not call.settings.remote_readonly:
             from kachelib import demand
 

@@ -11,6 +11,7 @@ As it is stored: the style's name, then the names, a line each, with placeholder
 """
 
 from kachelib.cc import quote
+from kachelib.cc_toolchain import CLANG, GCC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 GCC_STYLE = "gcc"
 OLD_CLANG_STYLE = "clang-14"
 CLANG_STYLE = "clang"
-STYLES = (GCC_STYLE, OLD_CLANG_STYLE, CLANG_STYLE)
+STYLES = {GCC: (GCC_STYLE,), CLANG: (OLD_CLANG_STYLE, CLANG_STYLE)}
 
 # Columns at which lines are broken.
 GCC_WIDTH = 72
@@ -61,7 +62,7 @@ def _names(text: str) -> "List[str]":
 def template(data: bytes, action: "Action") -> "Optional[bytes]":
     """A depfile as it is stored; None where this module would not write it so again."""
     names = parse(data)
-    style = next((style for style in STYLES if write(names, action, style) == data), "")
+    style = next((style for style in STYLES[action.compiler.family] if write(names, action, style) == data), "")
     stored = [action.roots.normalise(name) if name.startswith("/") else name for name in names]
     unclear = any((name.startswith("<") and name == given) or "\n" in name for name, given in zip(stored, names))
     if not style or not names or unclear:
@@ -78,26 +79,26 @@ def expand(stored: bytes, action: "Action") -> bytes:
 def write(names: "Sequence[str]", action: "Action", style: str) -> bytes:
     """The depfile of a compile that read ``names``, the source first."""
     plan = action.plan
-    if style == GCC_STYLE:
-        # Those of -MT come first.
-        targets = [name for _, name in sorted(plan.targets, key=lambda target: target[0])]
-        lines = [_gcc_rule(targets or [default_target(action, style)], names)]
-    else:
-        targets = [name for _, name in plan.targets]
-        lines = [_clang_rule(targets or [default_target(action, style)], names)]
+    rule = _gcc_rule if style == GCC_STYLE else _clang_rule
+    lines = [rule(targets(action, style), names)]
     if plan.phony:
         before = "\n" if style == OLD_CLANG_STYLE else ""
         lines += [before + quote(name) + ":\n" for name in names[1:]]
     return "".join(lines).encode("utf-8", "surrogateescape")
 
 
-def default_target(action: "Action", style: str) -> str:
-    """The rule's target where no -MT or -MQ names one: the object, or what the preprocessor alone takes for it."""
+def targets(action: "Action", style: str) -> "List[str]":
+    """The rule's targets, as they stand there: without -MT and -MQ the object, or what GCC's preprocessor alone takes
+    for it."""
     plan = action.plan
+    if plan.targets:
+        # In GCC's those of -MT come first.
+        given = sorted(plan.targets, key=lambda target: target[0]) if style == GCC_STYLE else plan.targets
+        return [name for _, name in given]
     if plan.from_cpp and style == GCC_STYLE:
         name = plan.source.rpartition("/")[2]
-        return quote((name.rpartition(".")[0] or name) + ".o")
-    return quote(plan.output)
+        return [quote((name.rpartition(".")[0] or name) + ".o")]
+    return [quote(plan.output)]
 
 
 def _gcc_rule(targets: "Sequence[str]", names: "Sequence[str]") -> str:

@@ -32,7 +32,7 @@ FLAGS = (
     ["-Wp,-D_FORTIFY_SOURCE=2", "-O1"], ["-Wa,--noexecstack"], ["-fdebug-prefix-map=/x=/y"],
     ["-fno-asynchronous-unwind-tables"],
 )  # fmt: skip
-DEPENDENCIES = (
+DEPENDENCIES: Tuple[List[str], ...] = (
     [], [], ["-MD"], ["-MMD"], ["-MD", "-MP"], ["-MD", "-MF", "deps.d"], ["-MMD", "-MF", "deps.d", "-MT", "x y"],
     ["-MD", "-MQ", "a$b", "-MT", "c"], ["-Wp,-MD,deps.d"], ["-Wp,-MMD,deps.d"],
 )  # fmt: skip
@@ -63,13 +63,14 @@ class Sources:
     def include(self) -> str:
         """A line that reads, or asks for, a header that may or may not be there."""
         name = self.rng.choice(HEADERS)
+        number = self.rng.randrange(1000)
         return self.rng.choice(
             (
                 f'#include "{name}"\n',
                 f"#include <{name}>\n",
                 f'#  include /* c */ "{name}"\n',
                 f'#if __has_include("{name}")\n#include "{name}"\n#else\nextern int no_{name[-3]};\n#endif\n',
-                f"#if __has_include(<{name}>)\nextern int has_{name[-3]};\nint *with_{name[-3]}_{self.rng.randrange(1000)} = &has_{name[-3]};\n#endif\n",
+                f"#if __has_include(<{name}>)\nextern int has;\nint *with_{number} = &has;\n#endif\n",
                 f'#define WHICH "{name}"\n#include WHICH\n#undef WHICH\n',
                 f"#if 0\n#include <{name}>\n#endif\n",
                 f"#ifdef FLAG\n#include <{name}>\n#endif\n",
@@ -194,7 +195,7 @@ def test_edits(seed: int, world: World, kache_file: Kache, require_tool: Callabl
     for project in places:
         (project.build / "out").mkdir()
     commands: List[Tuple[List[str], List[str], Dict[str, str]]] = []
-    hits = 0
+    hits = by_text = 0
     for number in range(STEPS):
         done = sources.step()
         project = rng.choice(places)
@@ -209,7 +210,7 @@ def test_edits(seed: int, world: World, kache_file: Kache, require_tool: Callabl
         project.env = {name: value.replace("{base}", str(project.base)) for name, value in env.items()}
         settle()
         expected = project.fresh(words, names)
-        found, _ = project.cached(words, names)
+        found, run = project.cached(words, names)
         told = f"seed {seed}, step {number} ({done}), {project.base}: {' '.join(words)}: {found.result} {found.reason}"
         assert found.status == expected.status, told + found.said + expected.said
         assert found.said == expected.said, told
@@ -219,10 +220,11 @@ def test_edits(seed: int, world: World, kache_file: Kache, require_tool: Callabl
                 keep(world.root, name, found.outputs[name], expected.outputs[name])
                 pytest.fail(f"{told}: {name} differs")
         hits += found.result == "local_hit"
+        by_text += run.events[-1].get("route") == "preprocessed"
         if expected.status:
             # What does not compile says little, and so would all that is made of it.
             sources.files = dict(sources.history[-1])
-    assert hits > STEPS / 12, f"seed {seed}: only {hits} hits"
+    assert hits > STEPS / 6 and by_text, f"seed {seed}: only {hits} hits, {by_text} of them by the preprocessed text"
 
 
 def keep(root: Path, name: str, found: object, expected: object) -> None:
