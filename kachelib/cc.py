@@ -188,14 +188,17 @@ def parse(arguments: "List[str]", allowed: "Sequence[str]" = ()) -> "Union[Plan,
 def _note(reader: _Reader, word: str) -> None:
     """Put one option where it belongs."""
     letter = word[1]
-    if letter in "DUAIoc" and (letter != "c" or len(word) == 2):
+    if letter in "ol" and len(word) > 3 and refused_for(word):
+        # Clang's -objcmt-… begins like -o.
+        _note_name(reader, word)
+    elif letter in "DUAIoc" and (letter != "c" or len(word) == 2):
         _note_letter(reader, word, word[:2])
     elif letter == "M":
         _note_dependencies(reader, word)
     elif letter == "W" and not word.startswith(("-Wa,", "-Wp,")):
         reader.plan.comments = reader.plan.comments or word in READS_COMMENTS or "fallthrough" in word
         reader.keep(KEY, word)
-    elif letter == "O":
+    elif letter == "O" and not word.startswith("-Obj"):
         if word in OPTIMISATION:
             reader.keep(KEY, word)
         else:
@@ -410,7 +413,7 @@ def _refusal(reader: _Reader, given: str) -> "Optional[Refusal]":
         return Refusal("output_file", "-")
     if not reader.dependencies and (plan.targets or plan.phony or reader.given_depfile):
         # The compiler says what is wrong with that.
-        return Refusal("unsupported_flag", "-MF, -MT, -MQ or -MP without -MD or -MMD")
+        return Refusal("no_depfile")
     return None
 
 

@@ -225,6 +225,7 @@ KEYED = (
 
 # The same, for all that begins like this.
 PREFIXES = (
+    "-R",
     "-fbuiltin-",
     "-fcall-saved-",
     "-fcall-used-",
@@ -282,7 +283,7 @@ REFUSED = (
     ),
     (
         "extra_output",
-        " --analyze --analyzer-output --completion= --dump --dump= --dumpbase --dumpbase-ext --dumpdir --help "
+        " -H --analyze --analyzer-output --completion= --dump --dump= --dumpbase --dumpbase-ext --dumpdir --help "
         "--help-hidden --help= --target-help --version -MJ -aux-info -aux-info= -d -dD -dI -dependency-dot "
         "-dependency-file -dsym-dir -dumpbase -dumpbase-ext -dumpdir -fcallgraph-info -fcallgraph-info= "
         "-fcompare-debug -fcompare-debug-second -fdbg-cnt-list -fdebug-cpp -fdiagnostics-hotness-threshold= "
@@ -307,7 +308,7 @@ REFUSED = (
     ),
     (
         "no_object",
-        " -S -emit-llvm -fdirectives-only -fsyntax-only ",
+        " -C -CC -MG -MV -P -S -emit-llvm -fdirectives-only -fsyntax-only ",
     ),
     (
         "split_dwarf",
@@ -358,7 +359,8 @@ REFUSED = (
     ),
     (
         "language",
-        " --emit-static-lib --migrate --verify-debug-info -arcmt-migrate-emit-errors -arcmt-migrate-report-output "
+        " -ObjC -ObjC++ --emit-static-lib --migrate --verify-debug-info -arcmt-migrate-emit-errors "
+        "-arcmt-migrate-report-output "
         "-lang-asm -objcmt-allowlist-dir-path= -objcmt-atomic-property -objcmt-migrate-all "
         "-objcmt-migrate-annotation -objcmt-migrate-designated-init -objcmt-migrate-instancetype "
         "-objcmt-migrate-literals -objcmt-migrate-ns-macros -objcmt-migrate-property "
@@ -383,7 +385,10 @@ REFUSED = (
 
 # All that begins like this is refused.
 REFUSED_PREFIXES = (
+    ("extra_output", "-d"),
     ("extra_output", "-fdump-"),
+    ("extra_output", "-fopt-info-"),
+    ("extra_output", "-fproc-stat-report"),
     ("plugin", "-fplugin-arg-"),
     ("offload", "-Xopenmp-target"),
     ("assembler", "-Wa,"),

@@ -78,6 +78,7 @@ REFUSALS = {
     "offload": "code for an accelerator",
     "several_archs": "objects for more than one architecture",
     "output_file": "the output is a symlink, a special file, read-only or has other names",
+    "no_depfile": "-MF, -MT, -MQ or -MP, but neither -MD nor -MMD",
     "dependency_variable": "a variable asks the compiler for dependencies (DEPENDENCIES_OUTPUT)",
     "debug_format": "clang-cl's debug information is not cached",
     "shown_includes": "clang-cl prints the headers that it reads",
