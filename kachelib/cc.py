@@ -63,6 +63,8 @@ OPAQUE = ("-flto", "-fembed-bitcode", "-gz")
 # With these a comment may change what is warned of (-Wimplicit-fallthrough is one of -Wextra).
 READS_COMMENTS = ("-W", "-Wextra", "-Weverything")
 
+DIALECT = "gnu"
+
 KEY = "flag"
 PREPROCESSOR = "preprocessor"
 
@@ -70,13 +72,14 @@ PREPROCESSOR = "preprocessor"
 class Plan:
     """A compile that may be cached, as its arguments ask for it. Paths are as given.
 
-    language: as -x names it. words: (KEY or PREPROCESSOR, option) of all that counts, in order; search: (kind,
-    directory), kinds are SEARCH's; directories: the other options of DIRECTORIES, (option, directory); forced: files of
-    -include and -imacros. depfile: "" where none is asked for; system_headers: it names them too (-MD, not -MMD);
-    targets: of the depfile's rule, (given by -MQ, as it stands there), none for the usual one; phony: -MP; from_cpp: it
-    was asked for by -Wp,-MD. places: the object holds places in the sources; opaque: it cannot be searched; native: it
-    is for the processor of this machine. comments: warnings may hang on comments. colour: of diagnostics, "on",
-    "off" or "" as the terminal is. user_allowed: words that cc.extra_allowlist_flags let in.
+    dialect: DIALECT, or clang_cl's. language: as -x names it. words: (KEY or PREPROCESSOR, option) of all that counts,
+    in order; search: (kind, directory), kinds are SEARCH's; directories: the other options of DIRECTORIES, (option,
+    directory); forced: files of -include and -imacros. depfile: "" where none is asked for; system_headers: it names
+    them too (-MD, not -MMD); targets: of the depfile's rule, (given by -MQ, as it stands there), none for the usual
+    one; phony: -MP; from_cpp: it was asked for by -Wp,-MD. places: the object holds places in the sources; opaque: it
+    cannot be searched; native: it is for the processor of this machine. comments: warnings may hang on comments.
+    colour: of diagnostics, "on", "off" or "" as the terminal is. user_allowed: words that cc.extra_allowlist_flags let
+    in.
     """
 
     __slots__ = (
@@ -84,6 +87,7 @@ class Plan:
         "colour",
         "comments",
         "depfile",
+        "dialect",
         "directories",
         "forced",
         "from_cpp",
@@ -109,6 +113,7 @@ class Plan:
         self.forced: "List[str]" = []
         self.targets: "List[Tuple[bool, str]]" = []
         self.user_allowed: "List[str]" = []
+        self.dialect = DIALECT
         self.language = ""
         self.source = ""
         self.output = ""
@@ -309,13 +314,13 @@ def _note_name(reader: _Reader, word: str) -> None:
         reader.keep(KEY, word)
         if " " + word + " " in cc_options.SEPARATE:
             reader.keep(KEY, reader.value(word, word))
-        _note_nature(plan, word)
+        note_nature(plan, word)
     else:
         _note_unknown(reader, word)
 
 
-def _note_nature(plan: Plan, word: str) -> None:
-    """What an option makes of the object, besides being in the key."""
+def note_nature(plan: Plan, word: str) -> None:
+    """Note what an option makes of the object, besides being in the key."""
     if word.startswith("-g"):
         plan.places = word != "-g0" and (plan.places or not word.startswith(("-gno-", "-gz")))
     if word.startswith(RECORDS_PLACES):

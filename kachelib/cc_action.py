@@ -4,7 +4,7 @@ Owns the recipe of its action key, and which names of this place an object may h
 settings; not entries, nor what a compile read.
 """
 
-from kachelib import cc_toolchain, memo
+from kachelib import cc, cc_toolchain, memo
 from kachelib.cc import KEY
 from kachelib.key import Transcript
 from kachelib.outcome import Refusal
@@ -25,7 +25,7 @@ SCHEMA = "kache-cc-1"
 
 # What moves an object without being on the command line (GCC manual, "Environment Variables Affecting GCC"; Clang: the
 # same for its include paths). Directories are normalised.
-PATH_VARIABLES = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH")
+PATH_VARIABLES = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "INCLUDE", "EXTERNAL_INCLUDE")
 VARIABLES = ("SOURCE_DATE_EPOCH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "SDKROOT", "MACOSX_DEPLOYMENT_TARGET",
              "IPHONEOS_DEPLOYMENT_TARGET", "GCC_COMPARE_DEBUG", "CCC_OVERRIDE_OPTIONS", "CPP_RESTRICT")  # fmt: skip
 # These have the compiler write a file more.
@@ -94,10 +94,14 @@ def build(action: Action, settings: "Settings") -> "Optional[Refusal]":
             return Refusal("dependency_variable", name)
     action.bound = not settings.cc_path_normalize or not action.compiler.maps
     action.maps = [] if action.bound else action.roots.file_prefix_maps()
+    if action.plan.dialect != cc.DIALECT:
+        action.maps = ["/clang:" + flag for flag in action.maps]
     add = action.transcript.add
     add("schema", SCHEMA)
     add("compiler", action.compiler.text)
     add("language", action.plan.language)
+    if action.plan.dialect != cc.DIALECT:
+        add("dialect", action.plan.dialect)
     _add_place(action)
     _add_environment(action, settings)
     if action.plan.native:

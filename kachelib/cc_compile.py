@@ -7,6 +7,7 @@ know what becomes of the object.
 import posix
 
 from kachelib import compile, depfile, nix
+from kachelib.cc import DIALECT
 from kachelib.cc_toolchain import CLANG
 from kachelib.store import make_directories, read_file, remove
 
@@ -28,12 +29,12 @@ def run(action: "Action", store: "Store") -> "Tuple[Finished, Optional[bytes]]":
     Raises OSError where the compiler cannot be started.
     """
     plan = action.plan
-    command = [action.compiler.program, *action.maps, *plan.arguments, *_colour(action)]
+    command = [action.compiler.program, *action.maps, *_colour(action), *plan.arguments]
     ours = ""
     if not plan.depfile and plan.language not in WITHOUT_HEADERS:
         ours = "%s/memo/depfile-%d" % (store.root, posix.getpid())
         make_directories(store.root + "/memo")
-        command += ["-MD", "-MF", ours, "-MT", "object"]
+        command[1:1] = _for_depfile(action, ours)
     finished = compile.run_plain(command, environment(action), store)
     try:
         if not ours:
@@ -42,6 +43,13 @@ def run(action: "Action", store: "Store") -> "Tuple[Finished, Optional[bytes]]":
     finally:
         if ours:
             remove(ours)
+
+
+def _for_depfile(action: "Action", path: str) -> "List[str]":
+    """The options that have a compile write a depfile of all headers to ``path``."""
+    if action.plan.dialect != DIALECT:
+        return ["/clang:-MD", "/clang:-MF" + path, "/clang:-MTobject"]
+    return ["-MD", "-MF", path, "-MT", "object"]
 
 
 def all_headers(action: "Action", store: "Store") -> "Optional[bytes]":

@@ -67,6 +67,8 @@ class Questions:
 
     def __init__(self, program: str, environ: dict[str, str]) -> None:
         self.program = program
+        # clang-cl understands the questions in its other mode
+        self.first = ["--driver-mode=gcc"] if os.path.basename(program).rstrip("-.0123456789") == "clang-cl" else []
         self.environ = {**environ, "LC_ALL": "C"}
         self.count = 0
 
@@ -89,12 +91,12 @@ class Questions:
 
     def answer(self, arguments: list[str]) -> str | None:
         """What it prints on standard output, as text; None when it fails."""
-        found = self.run(arguments)
+        found = self.run([*self.first, *arguments])
         return None if found is None else os.fsdecode(found[0])
 
     def family(self) -> str:
         """GCC or CLANG; "" for anything else. A line is preprocessed, for names and banners may say what they like."""
-        found = self.run(["-E", "-P", "-x", "c", "-"], FAMILY)
+        found = self.run([*self.first, "-E", "-P", "-x", "c", "-"], FAMILY)
         if found is None:
             return ""
         words = found[0].split()
@@ -104,7 +106,7 @@ class Questions:
 
     def knows(self, option: str) -> bool:
         """Whether it takes an option."""
-        return self.run([option, "-E", "-x", "c", "-"]) is not None
+        return self.run([*self.first, option, "-E", "-x", "c", "-"]) is not None
 
 
 def _on_path(name: str, environ: dict[str, str]) -> str:

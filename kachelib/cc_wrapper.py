@@ -43,7 +43,7 @@ def run(call: Invocation) -> int:
     call.settings = config.load(call.environ, (call.cwd,))
     if call.settings.disabled:
         return become(call)
-    asked = cc.parse(call.arguments, call.settings.cc_extra_allowlist_flags)
+    asked = _parse(call)
     if isinstance(asked, NotACompile):
         return become(call)
     refusal = _refuse(call, asked)
@@ -56,6 +56,16 @@ def run(call: Invocation) -> int:
     if look_up(call, found) or (call.settings.has_remote and look_up_remote(call, found)):
         return 0
     return miss(call, found)
+
+
+def _parse(call: Invocation) -> "cc.Plan | Refusal | NotACompile":
+    allowed = call.settings.cc_extra_allowlist_flags
+    if "cl" in call.command[0] or "--driver-mode=cl" in call.arguments:
+        from kachelib import clang_cl
+
+        if clang_cl.is_asked_for(call.command[0], call.arguments):
+            return clang_cl.parse(call.arguments, allowed)
+    return cc.parse(call.arguments, allowed)
 
 
 def become(call: Invocation) -> int:

@@ -14,7 +14,7 @@ import re
 from typing import Iterator
 
 from kachelib import memo
-from kachelib.cc import KEY, Plan
+from kachelib.cc import DIALECT, KEY, Plan
 from kachelib.cc_action import Action
 from kachelib.cc_probe import Questions
 from kachelib.cc_toolchain import GCC
@@ -72,7 +72,11 @@ def search_path(action: Action, store: Store) -> SearchPath:
         if known.is_current(action.cwd):
             return known
     asked = Questions(action.compiler.program, action.environ)
-    answer = asked.run(["-E", "-v", *words, "-x", language(action), os.devnull], cwd=action.cwd)
+    if action.plan.dialect == DIALECT:
+        last = ["-x", language(action), os.devnull]
+    else:
+        last = ["/TC" if action.plan.language == "c" else "/TP", "--", os.devnull]
+    answer = asked.run(["-E", "-v", *words, *last], cwd=action.cwd)
     if answer is None:
         raise OSError("%s does not say where it looks for headers" % action.compiler.program)
     found = parse(os.fsdecode(answer[1]))
@@ -81,7 +85,7 @@ def search_path(action: Action, store: Store) -> SearchPath:
 
 
 def _counts(name: str) -> bool:
-    return name.startswith("NIX_") or name.endswith("PATH") or name in ("SDKROOT", "GCC_EXEC_PREFIX")
+    return name.startswith("NIX_") or name.endswith(("PATH", "INCLUDE")) or name in ("SDKROOT", "GCC_EXEC_PREFIX")
 
 
 def language(action: Action) -> str:
@@ -94,6 +98,8 @@ def search_words(plan: Plan) -> list[str]:
     """The options of a compile that may move its search path."""
     words = [word for kind, word in plan.words if kind == KEY and not word.startswith(("-W", "-O"))]
     options = {"include": "-I", "quote": "-iquote", "system": "-isystem", "after": "-idirafter"}
+    if plan.dialect != DIALECT:
+        options = {"include": "/I", "system": "/imsvc"}
     for kind, directory in plan.search:
         words += [options[kind], directory]
     for option, directory in plan.directories:
@@ -130,6 +136,8 @@ class Missing:
         self.asked: set[str] = set()
         self.count = 0
         self.known: dict[str, tuple[int, int] | None] = {}
+        # Where clang-cl looks besides for "name": beside each file on the way to the one that names it.
+        self.beside: list[str] = []
 
     def identity(self, path: str) -> tuple[int, int] | None:
         """What tells the file at ``path`` (absolute) from others; None where a compiler finds none."""
@@ -166,6 +174,8 @@ class Missing:
     def look(self, how: str, name: str, includer: str, read: set[tuple[int, int]]) -> None:
         """Note what stood before the header that ``name`` led to. read: the files that the compile read."""
         before: list[str] = []
+        if self._is_beside(how, name, read):
+            return
         for place in self.places(how, name, includer):
             found = self.identity(place)
             if found is None:
@@ -185,6 +195,17 @@ class Missing:
             self.add(place)
 
 
+    def _is_beside(self, how: str, name: str, read: set[tuple[int, int]]) -> bool:
+        """Whether a file that was read is beside another one under that name; where there is none, none must be."""
+        if how not in (QUOTED, HAS_QUOTED) or name.startswith("/"):
+            return False
+        places = [_join(directory, name, self.action.cwd) for directory in self.beside]
+        for place in places:
+            if self.identity(place) is None:
+                self.add(place)
+        return any(self.identity(place) in read for place in places)
+
+
 def _join(directory: str, name: str, cwd: str) -> str:
     return absolute(directory + "/" + name if directory else name, cwd)
 
@@ -197,6 +218,8 @@ def missing(action: Action, names: list[str], texts: dict[str, Text], store: Sto
     """
     found = Missing(action, search_path(action, store))
     read = {state for state in (found.identity(absolute(name, action.cwd)) for name in names) if state}
+    if action.plan.dialect != DIALECT:
+        found.beside = sorted({name.rpartition("/")[0] for name in names})
     for path in action.plan.forced:
         found.look(QUOTED, path, "", read)
     if action.compiler.family == GCC:

@@ -81,6 +81,7 @@ REFUSALS = {
     "no_depfile": "-MF, -MT, -MQ or -MP, but neither -MD nor -MMD",
     "dependency_variable": "a variable asks the compiler for dependencies (DEPENDENCIES_OUTPUT)",
     "debug_format": "clang-cl's debug information is not cached",
+    "big_object": "clang-cl's -bigobj is not cached",
     "shown_includes": "clang-cl prints the headers that it reads",
 }
 

@@ -18,7 +18,7 @@ import re
 from blake3 import blake3
 
 from kachelib import cc_collect, cc_compile, cc_replay, depfile
-from kachelib.cc import PREPROCESSOR
+from kachelib.cc import DIALECT, PREPROCESSOR
 from kachelib.cc_action import PATH_VARIABLES, Action
 from kachelib.compile import Finished
 from kachelib.entry import Candidate, Output, Stream, empty
@@ -51,7 +51,7 @@ class Text:
 def applies(action: Action) -> bool:
     """Whether a compile may go by its text."""
     plan = action.plan
-    quiet = not (plan.places or plan.opaque)
+    quiet = not (plan.places or plan.opaque) and plan.dialect == DIALECT
     # What -imacros reads leaves no trace in the text, and a -MMD depfile may leave it out.
     unseen = (PREPROCESSOR, "-imacros") in plan.words and not plan.system_headers
     return plan.language in LANGUAGES and quiet and not unseen
