@@ -89,8 +89,8 @@ def inputs(action: Action, names: list[str], started_ns: int, store: Store) -> l
         return found
     try:
         found += include_search.missing(action, names, texts, store)
-    except include_search.TooMany:
-        raise NotStored("headers are looked for in too many places") from None
+    except include_search.Unclear as why:
+        raise NotStored(str(why)) from None
     known = set()
     return [item for item in found if not (item.path in known or known.add(item.path))]  # type: ignore[func-returns-value]
 

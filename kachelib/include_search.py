@@ -42,8 +42,8 @@ CLANG_PRECOMPILED = (".pch", ".gch")
 MOST_NAMES = 60_000
 
 
-class TooMany(Exception):
-    """There is more to look for than a hit could look at."""
+class Unclear(Exception):
+    """What must not appear cannot be listed; the text says why."""
 
 
 class SearchPath:
@@ -157,7 +157,7 @@ class Missing:
             found.add(name)
             self.count += 1
             if self.count > MOST_NAMES:
-                raise TooMany
+                raise Unclear("headers are looked for in too many places")
 
     def places(self, how: str, name: str, includer: str) -> Iterator[str]:
         """Where ``name`` is looked for, in order. includer: the directory of the file that names it, as it is named."""
@@ -214,7 +214,7 @@ def missing(action: Action, names: list[str], texts: dict[str, Text], store: Sto
     """The inputs that say what must not appear, and files of which only the presence counted.
 
     names: the files that were read, as the compiler names them, the source first; texts: what each says. Raises
-    OSError, TooMany.
+    OSError, Unclear.
     """
     found = Missing(action, search_path(action, store))
     read = {state for state in (found.identity(absolute(name, action.cwd)) for name in names) if state}
@@ -256,4 +256,8 @@ def _add_precompiled(action: Action, names: list[str], found: Missing) -> None:
     gcc = action.compiler.family == GCC
     for name in names[1:] if gcc else [name for name in names if name in action.plan.forced]:
         for ending in GCC_PRECOMPILED if gcc else CLANG_PRECOMPILED:
-            found.add(absolute(name, action.cwd) + ending)
+            path = absolute(name, action.cwd) + ending
+            if os.path.exists(path):
+                # It stands for whatever the header was when it was made.
+                raise Unclear("%s stands beside it" % path)
+            found.add(path)

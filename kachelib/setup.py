@@ -1,15 +1,20 @@
 """``kache init``: make kache Cargo's compiler wrapper, or undo that.
 
-Owns what init writes: the wrapper in Cargo's configuration, and the interpreter
-that the file starts with. How Cargo's file is changed is cargo_config's.
+Owns what init writes: the wrapper in Cargo's configuration, the interpreter
+that the file starts with, links named like C compilers. How Cargo's file is changed is cargo_config's.
 """
 
+import argparse
 import os
+import re
 import sys
 from typing import Dict, List
 
 from kachelib import bundle, cargo_config, config, console
 from kachelib.outcome import ConfigError, KacheError, UsageError
+
+# The names that the file knows itself by as a C compiler (launcher/header.sh).
+C_COMPILER = re.compile(r"(?:.+-)?(?:cc|gcc|c\+\+|g\+\+|clang|clang\+\+|clang-cl)(?:-[0-9][0-9.]*)?")
 
 
 def run(argv: List[str]) -> int:
@@ -18,15 +23,19 @@ def run(argv: List[str]) -> int:
         "init",
         "Make kache Cargo's compiler wrapper: writes build.rustc-wrapper into Cargo's configuration\n"
         "($CARGO_HOME/config.toml) and remembers the Python that runs kache now. Nothing else is changed,\n"
-        "and --undo takes it back.",
+        "and --undo takes it back. With --shims, Cargo's configuration is left alone: DIR gets a link to kache for\n"
+        "every C compiler on PATH, for builds that cannot be told CC=\"kache cc\"; put DIR first on PATH.",
         "Exit codes: 0 done, or with --check: Cargo calls this kache; 1 failed, or it does not; 2 wrong use.",
     )
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="only say what would be changed")
     what.add_argument("--undo", action="store_true", help="put Cargo's configuration back as it was")
+    parser.add_argument("--shims", metavar="DIR", help="make links named cc, gcc, clang... there that point to kache")
     options = parser.parse_args(argv)
     environ = config.environment()
+    if options.shims is not None:
+        return shims(os.path.abspath(options.shims), environ, options)
     file = cargo_file(environ)
     if options.undo:
         return undo(file, environ)
@@ -75,6 +84,45 @@ def init(file: str, program: str, environ: Dict[str, str], ask: bool) -> int:
             "'kache bench' in a project shows what KACHE_CACHE_EXECUTABLES=1 (cache.cache_executables) brings"
         )
     return 0
+
+
+def shims(directory: str, environ: Dict[str, str], options: argparse.Namespace) -> int:
+    """Make, take away, or with --check only name, the links in ``directory`` (absolute)."""
+    program = bundle.location()
+    if not program:
+        raise KacheError("links have to point to the file kache; this one runs from its sources")
+    here = {name for name in _names(directory) if os.path.realpath(f"{directory}/{name}") == os.path.realpath(program)}
+    if options.undo:
+        for name in sorted(here):
+            os.unlink(f"{directory}/{name}")
+        print(f"{directory}: {console.plural(len(here), 'link')} removed")
+        return 0
+    places = [place for place in environ.get("PATH", "").split(":") if place and os.path.abspath(place) != directory]
+    wanted = sorted({name for place in places for name in _names(place) if C_COMPILER.fullmatch(name)})
+    missing = [name for name in wanted if name not in here]
+    if options.check:
+        print(f"{directory}: {len(here)} of {console.plural(len(wanted), 'compiler')} on PATH go through kache")
+        return 1 if missing else 0
+    if not wanted:
+        raise KacheError("no C compiler is on PATH: there is nothing to make links for")
+    if missing and not options.yes and not _agreed(f"make {', '.join(missing)} in {directory}?"):
+        print("nothing was changed")
+        return 1
+    os.makedirs(directory, exist_ok=True)
+    for name in missing:
+        try:
+            os.symlink(program, f"{directory}/{name}")
+        except FileExistsError:
+            console.note(f"{directory}/{name} is there already and no link to kache: left as it is")
+    print(f"{directory}: {', '.join(wanted)}\nput it first: export PATH={directory}:$PATH")
+    return 0
+
+
+def _names(directory: str) -> List[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
 
 
 def undo(file: str, environ: Dict[str, str]) -> int:

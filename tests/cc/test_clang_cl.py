@@ -3,7 +3,7 @@
 import re
 import subprocess
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Tuple
 
 import pytest
 
@@ -25,7 +25,7 @@ SOURCES: Dict[str, str] = {
     "inc/value.h": "#define VALUE 3\n",
 }
 
-FLAGS = (
+FLAGS: Tuple[List[str], ...] = (
     [], ["/O2"], ["/Od"], ["/O2", "/Gy", "/Gw"], ["/MD"], ["/MTd"], ["/EHsc"], ["/GR-"], ["/GS-"], ["/W4"], ["-Wall"],
     ["/std:c++17"], ["/guard:cf"], ["/utf-8"], ["/DX=1"], ["/D", "Y"], ["-fms-compatibility-version=19.20"],
     ["/Zc:sizedDealloc-"], ["/arch:AVX2"], ["/nologo"], ["/clang:-fno-strict-aliasing"], ["-Xclang", "-fno-common"],
