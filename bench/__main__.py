@@ -3,8 +3,8 @@
     python -m bench [--rounds N] [--markdown] [ROW ...]
 
 Rows: hit, warm, cold, checkout, fresh, compilers, memory, modules, and of warm targets: real, modes, generated, growth,
-bump, rustc-info, taking, defaults, jobs, and of the remote: pull-rate, machines, demand, remote-misses, remote-dead;
-all of them unless some are named.
+bump, rustc-info, taking, defaults, jobs, and of the remote: pull-rate, machines, demand, remote-misses, remote-dead,
+and of C and C++: c-hit, c-projects; all of them unless some are named.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List
 
-from bench import builds, jobs, sharing, starts, warming
+from bench import builds, c_projects, jobs, sharing, starts, warming
 from bench.ground import DEBIAN_CRATES, REPOSITORY, BenchError, Ground, say
 from bench.table import Row, as_json, as_markdown, as_text
 
@@ -41,6 +41,8 @@ ROWS: Dict[str, Callable[[Ground, int], List[Row]]] = {
     "demand": sharing.demand,
     "remote-misses": sharing.misses,
     "remote-dead": sharing.dead,
+    "c-hit": c_projects.hit,
+    "c-projects": c_projects.projects,
 }
 
 
