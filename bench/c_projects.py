@@ -28,31 +28,39 @@ FEWEST_HITS = 0.98
 
 
 class Project:
-    """A project: its source packages and how it is built. objects: where its objects lie below the directory."""
+    """A project: its source packages, what has to be done before it is built, which is not timed, and how it is built.
 
-    def __init__(self, name: str, packages: Tuple[str, ...], build: "Callable[[Path, str, Runner], None]") -> None:
+    configure, build: called with the directory, the launcher ("" for none) and what runs a command in a directory.
+    """
+
+    def __init__(self, name: str, packages: Tuple[str, ...], configure: "Step", build: "Step") -> None:
         self.name = name
         self.packages = packages
+        self.configure = configure
         self.build = build
 
 
 Runner = Callable[[List[str], Path], None]
+Step = Callable[[Path, str, Runner], None]
+
+
+def nothing(place: Path, launcher: str, run: Runner) -> None:
+    """No configuration."""
 
 
 def sqlite(place: Path, launcher: str, run: Runner) -> None:
-    """The amalgamation, made once by its own Makefile, and the shell."""
-    source = place / "sqlite3"
-    if not (source / "sqlite3.c").exists():
-        run(["./configure", "--quiet", "--disable-tcl"], source)
-        run(["make", "-s", "sqlite3.c", "shell.c"], source)
+    """The amalgamation and the shell."""
     for name in ("sqlite3.c", "shell.c"):
-        run([*launcher.split(), "gcc", "-O2", "-I.", "-c", name, "-o", name[:-1] + "o"], source)
+        words = [*launcher.split(), "gcc", "-O2", "-I.", "-c", name, "-o", name[:-1] + "o"]
+        run(words, place / "sqlite3")
+
+
+def zlib_configure(place: Path, launcher: str, run: Runner) -> None:
+    run(["sh", "-c", f"CC='{launcher} gcc' ./configure --static >/dev/null"], place / "zlib")
 
 
 def zlib(place: Path, launcher: str, run: Runner) -> None:
-    source = place / "zlib"
-    run(["sh", "-c", f"CC='{launcher} gcc' ./configure --static >/dev/null"], source)
-    run(["make", "-s", JOBS, "libz.a"], source)
+    run(["make", "-s", JOBS, "libz.a"], place / "zlib")
 
 
 def zstd(place: Path, launcher: str, run: Runner) -> None:
@@ -68,23 +76,26 @@ def redis(place: Path, launcher: str, run: Runner) -> None:
     run(["make", "-s", JOBS, f"CC={launcher} gcc", f"CXX={launcher} g++", "MALLOC=libc"], place / "redis")
 
 
-def googletest(place: Path, launcher: str, run: Runner) -> None:
-    """CMake and Ninja: fmt, and GoogleTest with its own tests."""
+def cmake_configure(place: Path, launcher: str, run: Runner) -> None:
     given = [f"-DCMAKE_{each}_COMPILER_LAUNCHER={launcher}" for each in ("C", "CXX") if launcher]
     for name, options in (("fmtlib", ["-DFMT_TEST=OFF"]), ("googletest", ["-Dgtest_build_tests=ON"])):
-        build = place / f"build-{name}"
-        words = ["cmake", "-G", "Ninja", "-S", name, "-B", build.name, "-DCMAKE_BUILD_TYPE=Release"]
+        words = ["cmake", "-G", "Ninja", "-S", name, "-B", f"build-{name}", "-DCMAKE_BUILD_TYPE=Release"]
         run([*words, *options, *given], place)
-        run(["ninja", "-C", build.name, JOBS], place)
+
+
+def cmake(place: Path, launcher: str, run: Runner) -> None:
+    """With Ninja: fmt, and GoogleTest with its own tests."""
+    for name in ("fmtlib", "googletest"):
+        run(["ninja", "-C", f"build-{name}", JOBS], place)
 
 
 PROJECTS = (
-    Project("SQLite", ("sqlite3",), sqlite),
-    Project("zlib", ("zlib",), zlib),
-    Project("zstd", ("libzstd",), zstd),
-    Project("Lua", ("lua5.4",), lua),
-    Project("Redis", ("redis",), redis),
-    Project("fmt and GoogleTest", ("fmtlib", "googletest"), googletest),
+    Project("SQLite", ("sqlite3",), nothing, sqlite),
+    Project("zlib", ("zlib",), zlib_configure, zlib),
+    Project("zstd", ("libzstd",), nothing, zstd),
+    Project("Lua", ("lua5.4",), nothing, lua),
+    Project("Redis", ("redis",), nothing, redis),
+    Project("fmt and GoogleTest", ("fmtlib", "googletest"), cmake_configure, cmake),
 )
 
 
@@ -232,7 +243,7 @@ def measured(ground: Ground, project: Project, found: Dict[str, Tool], rounds: i
 
 
 def build(ground: Ground, project: Project, tool: Tool, place: Path) -> float:
-    """Build in a new copy of the sources at ``place``, in seconds; unpacking does not count."""
+    """Build in a new copy of the sources at ``place``, in seconds; unpacking and configuring do not count."""
     put_aside(place)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.mkdir()
@@ -243,6 +254,7 @@ def build(ground: Ground, project: Project, tool: Tool, place: Path) -> float:
     def run(args: List[str], cwd: Path) -> None:
         ground.run(args, cwd, env)
 
+    project.configure(place, tool.launcher, run)
     settle()
     start = time.monotonic()
     project.build(place, tool.launcher, run)
@@ -303,3 +315,9 @@ def fetch() -> None:
         (SOURCES / package).mkdir(parents=True)
         tar = ["tar", "-xf", str(archives[0]), "-C", str(SOURCES / package), "--strip-components", "1"]
         subprocess.run(tar, check=True)
+    amalgamation = SOURCES / "sqlite3"
+    for step in (["./configure", "--quiet", "--disable-tcl"], ["make", "-s", "sqlite3.c", "shell.c"]):
+        done = subprocess.run(step, cwd=amalgamation, capture_output=True, check=False)
+        if done.returncode:
+            remove(amalgamation)
+            raise BenchError(f"sqlite3: {done.stderr.decode().strip().splitlines()[-1:]}")

@@ -300,10 +300,7 @@ def _note_pair(reader: _Reader, word: str) -> None:
 def _note_name(reader: _Reader, word: str) -> None:
     """An option that its name says all of: in the key, refused, or not known."""
     plan = reader.plan
-    reason = refused_for(word)
-    if reason:
-        reader.refuse(reason, word)
-    elif word == "-arch":
+    if word == "-arch":
         reader.archs.append(reader.value(word, word))
         reader.keep(KEY, word, reader.archs[-1])
     elif word in COLOUR_ON or word in COLOUR_OFF or word == COLOUR_AUTO:
@@ -311,10 +308,13 @@ def _note_name(reader: _Reader, word: str) -> None:
     elif word in ("-target", "--param"):
         reader.keep(KEY, word, reader.value(word, word))
     elif is_keyed(word):
+        # most options by far, and none of these is refused
         reader.keep(KEY, word)
         if " " + word + " " in cc_options.SEPARATE:
             reader.keep(KEY, reader.value(word, word))
         note_nature(plan, word)
+    elif refused_for(word):
+        reader.refuse(refused_for(word), word)
     else:
         _note_unknown(reader, word)
 
@@ -354,7 +354,9 @@ def is_keyed(word: str) -> bool:
     """Whether an option goes into the key as it stands."""
     name, negative = name_of(word)
     question = " " + name + " "
-    if question in cc_options.KEYED or name.startswith(cc_options.PREFIXES) or name in ("--param=", "--target="):
+    if question in cc_options.KEYED or name in ("--param=", "--target="):
+        return True
+    if name.startswith(cc_options.PREFIXES) and not _refused(name):
         return True
     return question in cc_options.ASSEMBLER or (negative and bool(_refused(name)))
 

@@ -13,7 +13,7 @@ from kachelib.store import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional
+    from typing import Dict, List, Optional, Tuple
 
     from kachelib.cc import Plan
     from kachelib.cc_toolchain import Compiler
@@ -27,9 +27,11 @@ SCHEMA = "kache-cc-1"
 # same for its include paths). Directories are normalised.
 PATH_VARIABLES = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "INCLUDE", "EXTERNAL_INCLUDE")
 VARIABLES = ("SOURCE_DATE_EPOCH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "SDKROOT", "MACOSX_DEPLOYMENT_TARGET",
-             "IPHONEOS_DEPLOYMENT_TARGET", "GCC_COMPARE_DEBUG", "CCC_OVERRIDE_OPTIONS", "CPP_RESTRICT")  # fmt: skip
+             "IPHONEOS_DEPLOYMENT_TARGET")  # fmt: skip
 # These have the compiler write a file more.
 DEPENDENCY_VARIABLES = ("DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES")
+# These add options that no command line shows; the first two are clang-cl's.
+OPTION_VARIABLES = ("CL", "_CL_", "CCC_OVERRIDE_OPTIONS", "GCC_COMPARE_DEBUG")
 
 # Options whose value begins with a directory that the compiler is to map, or to take for its own.
 MAPPING_OPTIONS = ("-ffile-prefix-map=", "-fdebug-prefix-map=", "-fmacro-prefix-map=")
@@ -48,12 +50,13 @@ COLOURS, PLAIN = "+", "-"
 class Action:
     """A compile as asked for, with its key.
 
-    maps: the flags to inject; bound: there are none, and nothing about this action is portable. coloured: diagnostics
+    maps: the flags to inject; left: names of roots that the command line maps itself; bound: there are no maps, and
+    nothing about this action is portable. coloured: diagnostics
     are wanted in colour.
     """
 
-    __slots__ = ("bound", "coloured", "compiler", "cwd", "environ", "key", "maps", "plan", "roots", "started_ns",
-                 "transcript")  # fmt: skip
+    __slots__ = ("bound", "coloured", "compiler", "cwd", "environ", "key", "left", "maps", "plan", "roots",
+                 "started_ns", "transcript")  # fmt: skip
 
     def __init__(self, plan: "Plan", compiler: "Compiler", roots: "Roots", cwd: str, environ: "Dict[str, str]") -> None:
         self.plan = plan
@@ -67,6 +70,7 @@ class Action:
         self.key = ""
         self.bound = False
         self.maps: "List[str]" = []
+        self.left: "List[str]" = []
 
     def output(self) -> str:
         """The absolute path of the object."""
@@ -92,8 +96,12 @@ def build(action: Action, settings: "Settings") -> "Optional[Refusal]":
     for name in DEPENDENCY_VARIABLES:
         if name in action.environ:
             return Refusal("dependency_variable", name)
+    for name in OPTION_VARIABLES[0 if action.plan.dialect != cc.DIALECT else 2 :]:
+        if name in action.environ:
+            return Refusal("option_variable", name)
     action.bound = not settings.cc_path_normalize or not action.compiler.maps
-    action.maps = [] if action.bound else action.roots.file_prefix_maps()
+    action.left = [] if action.bound else _mapped_by_others(action)
+    action.maps = [] if action.bound else action.roots.file_prefix_maps(action.left)
     if action.plan.dialect != cc.DIALECT:
         action.maps = ["/clang:" + flag for flag in action.maps]
     add = action.transcript.add
@@ -131,10 +139,46 @@ def _add_place(action: Action) -> None:
             add("place " + name, value)
         add("place cwd", action.cwd)
     else:
-        for name, _ in roots.values:
-            add("map", name)
+        # Their order follows from the lengths of paths and tells nothing more.
+        for name, value in sorted(roots.by_name.items()):
+            if name not in action.left:
+                add("map", name)
+            elif not _is_covered(action, value):
+                add("place " + name, value)
         add("cwd", roots.normalise(action.cwd))
     add("source", _normal(action, action.plan.source))
+
+
+def _mapped_by_others(action: Action) -> "List[str]":
+    """The names of roots that the command line maps itself, them or what lies in them or around them: of two maps for
+    a path, compilers take different ones."""
+    olds = [old for _, old in _given_maps(action)]
+    names = []
+    for name, value in action.roots.values:
+        for old in olds:
+            if (value + "/").startswith(old + "/") or (old + "/").startswith(value + "/"):
+                names.append(name)
+                break
+    return names
+
+
+def _is_covered(action: Action, root: str) -> bool:
+    """Whether the command line maps all that begins with a root, in debug information and in __FILE__."""
+    for option, old in _given_maps(action):
+        if option == MAPPING_OPTIONS[0] and (root + "/").startswith(old + "/"):
+            return True
+    return False
+
+
+def _given_maps(action: Action) -> "List[Tuple[str, str]]":
+    """(option, directory that it maps) of the command line's own."""
+    found = []
+    for _, word in action.plan.words:
+        plain = word[len("/clang:") :] if word.startswith("/clang:") else word
+        if plain.startswith(MAPPING_OPTIONS):
+            option, _, value = plain.partition("=")
+            found.append((option + "=", value.rpartition("=")[0].rstrip("/")))
+    return found
 
 
 def _add_environment(action: Action, settings: "Settings") -> None:

@@ -21,7 +21,13 @@ from kachelib.store import Store, digest_file, read_file
 PIECE = 8
 
 # Traits of a text with which a compile cannot be judged by the files that its depfile names.
-UNSTORABLE = (include_scan.UNCLEAR_TEST, include_scan.EMBED, include_scan.INCBIN, include_scan.TIMESTAMP)
+UNSTORABLE = (
+    include_scan.UNCLEAR_TEST,
+    include_scan.EMBED,
+    include_scan.INCBIN,
+    include_scan.TIMESTAMP,
+    include_scan.PRAGMA,
+)
 
 
 class NotStored(Exception):
@@ -72,6 +78,7 @@ def inputs(action: Action, names: list[str], started_ns: int, store: Store) -> l
     """Every file that was read, and what must not appear. started_ns: when reading began. Raises NotStored, OSError."""
     found = []
     texts = {}
+    _check_directories(action, names, started_ns)
     for name in names:
         path = absolute(name, action.cwd)
         state = os.stat(path)
@@ -88,11 +95,26 @@ def inputs(action: Action, names: list[str], started_ns: int, store: Store) -> l
     if action.plan.language in cc_compile.WITHOUT_HEADERS:
         return found
     try:
-        found += include_search.missing(action, names, texts, store)
+        found += include_search.missing(action, names, texts, started_ns, store)
     except include_search.Unclear as why:
         raise NotStored(str(why)) from None
     known = set()
     return [item for item in found if not (item.path in known or known.add(item.path))]  # type: ignore[func-returns-value]
+
+
+def _check_directories(action: Action, names: list[str], started_ns: int) -> None:
+    """Raise NotStored where a directory of a file that was read was renamed meanwhile: it may be another one."""
+    ends = {value for _, value in action.roots.values}
+    seen = set()
+    for name in names:
+        directory = os.path.dirname(absolute(name, action.cwd))
+        while directory and directory not in seen and directory != "/":
+            seen.add(directory)
+            state = os.stat(directory)
+            # What is written into a directory moves both of its times.
+            if state.st_ctime_ns >= started_ns > state.st_mtime_ns:
+                raise NotStored("a directory above %s changed during the compile" % name)
+            directory = "" if directory in ends else os.path.dirname(directory)
 
 
 def _check_text(action: Action, name: str, text: include_scan.Text) -> None:
@@ -131,6 +153,9 @@ def _read_depfile(action: Action, collected: Collected) -> None:
     if not action.plan.depfile:
         return
     data = read_file(action.depfile())
+    if data is None and action.plan.language in cc_compile.WITHOUT_HEADERS:
+        # None is written of what is not preprocessed.
+        return
     stored = depfile.template(data, action) if data is not None else None
     if stored is None:
         raise NotStored("the depfile is of a form that is not known")

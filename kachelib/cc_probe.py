@@ -38,6 +38,8 @@ def compiler(program: str, environ: dict[str, str], memo_path: str, content: boo
         "driver " + os.path.basename(program),
         "banner " + banner.strip(),
         "target " + (asked.answer(["-dumpmachine"]) or "").strip(),
+        # How it was configured, and for Clang whose headers it takes.
+        *asked.configuration(),
     ]
     files = [program]
     for name in PROGRAMS:
@@ -93,6 +95,12 @@ class Questions:
         """What it prints on standard output, as text; None when it fails."""
         found = self.run([*self.first, *arguments])
         return None if found is None else os.fsdecode(found[0])
+
+    def configuration(self) -> list[str]:
+        """The lines of -v that tell one build of a version from the next."""
+        found = self.run([*self.first, "-v"])
+        lines = os.fsdecode(found[1]).split("\n") if found is not None else []
+        return [line for line in lines if line.startswith(("Configured with: ", "Selected ", "Configuration file: "))]
 
     def family(self) -> str:
         """GCC or CLANG; "" for anything else. A line is preprocessed, for names and banners may say what they like."""

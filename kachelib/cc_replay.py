@@ -58,10 +58,10 @@ def restore(candidate: "Candidate", action: "Action", store: "Store", event: "Ev
 
 
 def _depfile(output: "Optional[Output]", action: "Action", store: "Store") -> "Optional[bytes]":
-    """The depfile for this place; b"" where none is asked for, None where its blob is missing."""
-    if not action.plan.depfile:
+    """The depfile for this place; b"" where none was written, None where its blob is missing."""
+    if not action.plan.depfile or output is None:
         return b""
-    stored = store.read_blob(output.digest) if output is not None else None
+    stored = store.read_blob(output.digest)
     return None if stored is None else depfile.expand(stored, action)
 
 

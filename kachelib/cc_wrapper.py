@@ -35,7 +35,9 @@ def main(argv: "List[str]") -> int:
     """Run one compile. argv: the compiler and its arguments. Returns the exit status, or becomes the compiler."""
     if argv[0] == FAMILY_PROBE:
         argv = ["cc", *argv]
-    return answer(argv, lambda: run(Invocation(argv[:1], argv[1:], config.environment())))
+    call = Invocation(argv[:1], argv[1:], config.environment())
+    call.by_cargo = False
+    return answer(argv, lambda: run(call))
 
 
 def run(call: Invocation) -> int:
@@ -302,7 +304,7 @@ def _describe(call: Invocation, plan: "cc.Plan") -> None:
 
 def _log_flags(call: Invocation, plan: "cc.Plan") -> None:
     """What became of the flags, for who opted one in."""
-    voice = log.for_wrapper(call.settings)
+    voice = call.voice()
     if voice.wants(log.DEBUG):
         counts = ", ".join(["%d %s" % (count, kind) for kind, count in cc.describe(plan).items()])
         voice.debug("%s: cc flag-classify: %s" % (plan.crate_name, counts))
@@ -321,8 +323,7 @@ def pass_through(call: Invocation, refusal: Refusal, asked: "Optional[cc.Plan]" 
     event.reason = refusal.describe()
     try:
         if refusal.reason == "unsupported_flag" and plan is not None:
-            voice = log.for_wrapper(call.settings)
-            voice.debug("%s: unsupported flag(s): %s — passthrough" % (plan.crate_name, refusal.detail))
+            call.voice().debug("%s: unsupported flag(s): %s — passthrough" % (plan.crate_name, refusal.detail))
         if call.settings.cache_dir:
             record(call, Transcript())
     except Exception as error:

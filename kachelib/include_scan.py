@@ -23,9 +23,10 @@ TIMESTAMP = "__TIMESTAMP__"
 EMBED = "#embed"
 INCBIN = ".incbin"
 ASM_INCLUDE = ".include"
+PRAGMA = "#pragma GCC dependency or pch_preprocess"
 PLACE = "__builtin_FILE"
 
-MEMO_VERSION = "1"
+MEMO_VERSION = "2"
 
 _BLANK = rb"(?:[ \t\v\f]|/\*.*?\*/)*"
 _HASH = rb"(?:#|%:|\?\?=)"
@@ -35,6 +36,7 @@ _TEST = re.compile(rb"\b__has_include(?:_next)?\s*\(\s*([^\n]*)")
 _EMBED = re.compile(_HASH + _BLANK + rb"embed\b|\b__has_embed\b", re.DOTALL)
 _TIME = re.compile(rb"\b__(?:DATE|TIME)__\b")
 _ASM_INCLUDE = re.compile(rb"^\s*(?:\w+:)?\s*\.include\b|\"[^\"\n]*\.include\b", re.MULTILINE)
+_PRAGMA = re.compile(rb"\bpragma\s+GCC\s+(?:dependency|pch_preprocess)\b|_Pragma\s*\(\s*\"\s*GCC\s+dependency")
 _SPLICE = re.compile(rb"\\[ \t]*\r?\n")
 
 
@@ -95,6 +97,8 @@ def read(data: bytes) -> Text:
             traits.add(trait)
     if b"embed" in data and _EMBED.search(data):
         traits.add(EMBED)
+    if b"pragma" in data and _PRAGMA.search(data):
+        traits.add(PRAGMA)
     if b".include" in data and _ASM_INCLUDE.search(data):
         traits.add(ASM_INCLUDE)
     if any(word in data for word in (b"__builtin_FILE", b"__BASE_FILE__", b"__builtin_source_location")):

@@ -129,9 +129,10 @@ def parse(text: str) -> SearchPath:
 class Missing:
     """The names that must not appear, by directory, and the files whose presence was asked for."""
 
-    def __init__(self, action: Action, path: SearchPath) -> None:
+    def __init__(self, action: Action, path: SearchPath, started_ns: int) -> None:
         self.action = action
         self.path = path
+        self.started_ns = started_ns
         self.names: dict[str, set[str]] = {}
         self.asked: set[str] = set()
         self.count = 0
@@ -144,9 +145,16 @@ class Missing:
         if path not in self.known:
             try:
                 state = os.stat(path)
-                self.known[path] = None if state.st_mode & 0o170000 == 0o040000 else (state.st_dev, state.st_ino)
             except (OSError, ValueError):
                 self.known[path] = None
+                return None
+            if state.st_mode & 0o170000 == 0o040000:
+                self.known[path] = None
+                return None
+            if state.st_ctime_ns >= self.started_ns:
+                # Was it there when the compiler looked?
+                raise Unclear("%s appeared during the compile" % path)
+            self.known[path] = (state.st_dev, state.st_ino)
         return self.known[path]
 
     def add(self, path: str) -> None:
@@ -210,13 +218,15 @@ def _join(directory: str, name: str, cwd: str) -> str:
     return absolute(directory + "/" + name if directory else name, cwd)
 
 
-def missing(action: Action, names: list[str], texts: dict[str, Text], store: Store) -> list[Input]:
+def missing(
+    action: Action, names: list[str], texts: dict[str, Text], started_ns: int, store: Store
+) -> list[Input]:
     """The inputs that say what must not appear, and files of which only the presence counted.
 
-    names: the files that were read, as the compiler names them, the source first; texts: what each says. Raises
-    OSError, Unclear.
+    names: the files that were read, as the compiler names them, the source first; texts: what each says; started_ns:
+    when reading began. Raises OSError, Unclear.
     """
-    found = Missing(action, search_path(action, store))
+    found = Missing(action, search_path(action, store), started_ns)
     read = {state for state in (found.identity(absolute(name, action.cwd)) for name in names) if state}
     if action.plan.dialect != DIALECT:
         found.beside = sorted({name.rpartition("/")[0] for name in names})

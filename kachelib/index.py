@@ -106,7 +106,8 @@ class Index:
         """All candidates, or those of one crate, by name and the newest first. ``-`` and ``_`` are the same."""
         if crate:
             name = crate.replace("-", "_").encode("utf-8", "replace").decode()
-            rows = self._db.execute(_ITEMS + "WHERE c.crate_name = ? ORDER BY c.crate_name, c.created DESC", (name,))
+            wanted = "WHERE replace(c.crate_name, '-', '_') = ? ORDER BY c.crate_name, c.created DESC"
+            rows = self._db.execute(_ITEMS + wanted, (name,))
         else:
             rows = self._db.execute(_ITEMS + "ORDER BY c.crate_name, c.created DESC")
         return [Item(*row) for row in rows]

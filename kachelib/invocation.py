@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class Invocation:
     """One call of the wrapper. command: the compiler, and what stands before its own arguments; arguments: these."""
 
-    __slots__ = ("arguments", "command", "cwd", "environ", "event", "fetched", "settings", "stores")
+    __slots__ = ("arguments", "by_cargo", "command", "cwd", "environ", "event", "fetched", "settings", "stores")
 
     def __init__(self, command: "List[str]", arguments: "List[str]", environ: "Dict[str, str]") -> None:
         self.command = command
@@ -44,6 +44,8 @@ class Invocation:
         self.event = Event()
         # the cache key of what the remote had
         self.fetched = ""
+        # whether Cargo calls, which keeps what it reads on our standard error; anything else may be a configure script
+        self.by_cargo = True
         self.settings: "Settings"
         self.stores: "List[Store]" = []
 
@@ -51,6 +53,10 @@ class Invocation:
     def store(self) -> Store:
         """The user's own store; another may be looked into after it."""
         return self.stores[0]
+
+    def voice(self) -> log.Log:
+        """Where this call may speak."""
+        return log.for_wrapper(self.settings) if self.by_cargo else log.for_any_caller(self.settings)
 
 
 def answer(argv: "List[str]", story: "Callable[[], int]") -> int:
@@ -85,7 +91,7 @@ def say(call: Invocation) -> log.Log:
     if event.reason:
         words += f" ({event.reason})"
     log.progress(call.settings, "kache: " + words)
-    voice = log.for_wrapper(call.settings)
+    voice = call.voice()
     if event.result in outcome.HITS:
         voice.debug(words)
     else:
@@ -96,7 +102,7 @@ def say(call: Invocation) -> log.Log:
 def complain(call: Invocation, text: str) -> None:
     """Tell people once a build what they have to mend."""
     memo_dir = call.settings.cache_dir + "/memo" if call.settings.cache_dir else ""
-    log.for_wrapper(call.settings).warn_once(text, memo_dir)
+    call.voice().warn_once(text, memo_dir)
 
 
 def note_trouble(error: Exception) -> None:

@@ -153,6 +153,12 @@ def for_wrapper(settings: "Settings") -> Log:
     return Log(settings, _to_cargo)
 
 
+def for_any_caller(settings: "Settings") -> Log:
+    """The log of a compile that anything may have started. A configure script takes a word on our standard error for a
+    warning of the compiler's, so that only who sets KACHE_LOG gets any there."""
+    return Log(settings, _to_own_stderr if "log" in settings.origins else _to_cargo)
+
+
 def for_daemon(settings: "Settings", foreground: bool) -> Log:
     """The log of the uploader: a file of its own in the cache directory, and standard error in the foreground."""
     found = Log(settings, _to_own_stderr)

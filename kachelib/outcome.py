@@ -79,6 +79,7 @@ REFUSALS = {
     "several_archs": "objects for more than one architecture",
     "output_file": "the output is a symlink, a special file, read-only or has other names",
     "no_depfile": "-MF, -MT, -MQ or -MP, but neither -MD nor -MMD",
+    "option_variable": "a variable adds options to the command line (CL, _CL_, CCC_OVERRIDE_OPTIONS)",
     "dependency_variable": "a variable asks the compiler for dependencies (DEPENDENCIES_OUTPUT)",
     "debug_format": "clang-cl's debug information is not cached",
     "big_object": "clang-cl's -bigobj is not cached",

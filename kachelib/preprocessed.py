@@ -30,8 +30,8 @@ SCHEMA = "kache-cc-text-1"
 
 LANGUAGES = ("c", "c++")
 
-# Expanded by the compiler: the place where they stand.
-PLACES = re.compile(rb"__builtin_(?:LINE|COLUMN|FILE|source_location)\b|\basm\b[^;]*\.incbin|\b_?_?FUNCSIG\b")
+# Expanded by the compiler: the place where they stand. And raw strings, whose lines are text however they look.
+UNFIT = re.compile(rb'__builtin_(?:LINE|COLUMN|FILE|source_location)\b|R"')
 
 _MARKER = re.compile(rb'^# \d+ "((?:[^"\\]|\\.)*)"([ \d]*)$')
 
@@ -65,7 +65,7 @@ def read(action: Action, store: Store) -> Text | None:
         rule = read_file(rule_path)
     finally:
         remove(rule_path)
-    if data is None or rule is None or PLACES.search(data):
+    if data is None or rule is None or UNFIT.search(data):
         return None
     digest, marked = _digest(data, action)
     names = marked if action.plan.depfile and not action.plan.system_headers else depfile.parse(rule)

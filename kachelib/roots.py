@@ -116,9 +116,10 @@ class Roots:
         """
         return [name for name, value in reversed(self.values) if name in REMAP_TARGETS and is_utf8(value)]
 
-    def file_prefix_maps(self) -> "List[str]":
-        """The flags that say the same to a C compiler; of roots that do not lie in each other."""
-        return ["-ffile-prefix-map=" + value + "=" + target_of(name) for name, value in self.values]
+    def file_prefix_maps(self, without: "Sequence[str]" = ()) -> "List[str]":
+        """The flags that say the same to a C compiler, of all roots but those named; none lies in another."""
+        flags = [(name, "-ffile-prefix-map=" + value + "=" + target_of(name)) for name, value in self.values]
+        return [flag for name, flag in flags if name not in without]
 
     def is_ambiguous(self, path: str) -> bool:
         """Whether a C compiler maps ``path``, though it lies below no root: to bytes, ``/wsx`` begins with ``/ws``."""

@@ -69,7 +69,8 @@ def run(argv: List[str]) -> int:
     options = parser.parse_args(argv)
     cache_dir = console.store_directory(console.load_settings())
     crate = options.crate.replace("-", "_")
-    mine = [event for event in history.read(cache_dir).events if event.get("crate_name") == crate]
+    events = history.read(cache_dir).events
+    mine = [event for event in events if str(event.get("crate_name", "")).replace("-", "_") == crate]
     found = [explain(cache_dir, event) for event in newest_compiles(mine)]
     if options.json:
         console.print_json({"crate_name": crate, "misses": [_fields(explanation) for explanation in found]})

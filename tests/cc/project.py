@@ -70,7 +70,9 @@ class Project:
     def fresh(self, command: Sequence[str], names: Sequence[str], maps: bool = True) -> Compiled:
         """Compile without kache. names: of the outputs, relative to the build directory."""
         source = next((word for word in command[1:] if not word.startswith("-") and word.endswith(SOURCES)), "")
-        words = [command[0], *(self.maps(source) if maps else []), *command[1:]]
+        own = [word.partition("=")[2].rpartition("=")[0] for word in command if word.startswith("-ffile-prefix-map=")]
+        ours = [flag for flag in self.maps(source) if flag.split("=")[1] not in own] if maps else []
+        words = [command[0], *ours, *command[1:]]
         env = {**self.world.env, **self.env, "PWD": str(self.build)}
         done = subprocess.run(words, cwd=self.build, env=env, capture_output=True, check=False)
         said = (done.stdout + done.stderr).decode("utf-8", "surrogateescape")

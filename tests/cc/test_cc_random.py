@@ -30,6 +30,7 @@ FLAGS = (
     ["-fstack-protector-strong"], ["-fsanitize=undefined"], ["-include", "inc1/a.h"], ["-pthread"], ["-w"],
     ["-Winvalid-pch"], ["-fno-strict-aliasing"], ["-funroll-loops"], ["-fno-common"], ["-pipe"],
     ["-Wp,-D_FORTIFY_SOURCE=2", "-O1"], ["-Wa,--noexecstack"], ["-fdebug-prefix-map=/x=/y"],
+    ["-ffile-prefix-map={base}=."],
     ["-fno-asynchronous-unwind-tables"],
 )  # fmt: skip
 DEPENDENCIES: Tuple[List[str], ...] = (
