@@ -284,7 +284,7 @@ def compared(ground: Ground, project: Project, tool: Tool, place: Path) -> Tuple
 def fetch() -> None:
     """Unpack the source packages. Raises BenchError where they cannot be had."""
     wanted = [package for project in PROJECTS for package in project.packages]
-    if all((SOURCES / package).is_dir() for package in wanted):
+    if all((SOURCES / package).is_dir() for package in wanted) and (SOURCES / "sqlite3" / "shell.c").exists():
         return
     if not shutil.which("apt-get"):
         raise BenchError("the projects are Debian's source packages, and there is no apt-get")

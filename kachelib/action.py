@@ -44,9 +44,6 @@ CARGO_LINTS = (
 )
 CLIPPY_FILES = (".clippy.toml", "clippy.toml")
 
-# Of /proc/cpuinfo on x86 and Arm: what LLVM's host detection looks at.
-CPU_FIELDS = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU implementer", "CPU part", "Features")
-
 SCRIPT_COMMANDS = (b"INCLUDE", b"INPUT", b"GROUP", b"STARTUP")
 
 THIN_ARCHIVE = b"!<thin>\n"
@@ -262,7 +259,7 @@ def _add_options(action: Action, store: "Store") -> "Optional[Refusal]":
         if key in PLACE_CODEGEN:
             continue
         if key in ("target-cpu", "tune-cpu") and value == "native":
-            machine = native_cpu()
+            machine = toolchain.native_cpu()
             if not machine:
                 return Refusal("native_cpu", key)
             add("native cpu", machine)
@@ -276,14 +273,6 @@ def _add_options(action: Action, store: "Store") -> "Optional[Refusal]":
             return Refusal("library_path", path)
     add("source", roots.normalise(absolute(plan.source, action.cwd)))
     return _add_target(action, store)
-
-
-def native_cpu() -> str:
-    """What ``native`` stands for on this machine; "" where that cannot be told."""
-    for block in (read_file("/proc/cpuinfo") or b"").split(b"\n\n")[:1]:
-        lines = [line for line in block.decode("utf-8", "replace").split("\n") if line.startswith(CPU_FIELDS)]
-        return "\n".join(lines)
-    return ""
 
 
 def _add_named_files(action: Action, tag: str, value: str, store: "Store") -> bool:

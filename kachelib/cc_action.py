@@ -4,12 +4,11 @@ Owns the recipe of its action key, and which names of this place an object may h
 settings; not entries, nor what a compile read.
 """
 
-from kachelib import cc, cc_toolchain, memo
+from kachelib import cc, cc_toolchain, memo, toolchain
 from kachelib.cc import KEY
 from kachelib.key import Transcript
 from kachelib.outcome import Refusal
 from kachelib.roots import absolute
-from kachelib.store import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,10 +38,6 @@ DIRECTORY_OPTIONS = ("-fdebug-compilation-dir=", "-ffile-compilation-dir=", "--g
 
 # Which locale messages are in, in the order in which it is looked for.
 MESSAGES = ("LC_ALL", "LC_MESSAGES", "LANG")
-
-# Of /proc/cpuinfo on x86 and Arm: what -march=native goes by.
-CPU_FIELDS = ("vendor_id", "cpu family", "model", "stepping", "cache size", "flags", "CPU implementer", "CPU part",
-              "Features")  # fmt: skip
 
 COLOURS, PLAIN = "+", "-"
 
@@ -113,7 +108,7 @@ def build(action: Action, settings: "Settings") -> "Optional[Refusal]":
     _add_place(action)
     _add_environment(action, settings)
     if action.plan.native:
-        machine = native_cpu()
+        machine = toolchain.native_cpu()
         if not machine:
             return Refusal("native_cpu", "native")
         add("native cpu", machine)
@@ -121,14 +116,6 @@ def build(action: Action, settings: "Settings") -> "Optional[Refusal]":
     if refusal is None:
         action.key = action.transcript.digest()
     return refusal
-
-
-def native_cpu() -> str:
-    """What ``native`` stands for on this machine; "" where that cannot be told."""
-    for block in (read_file("/proc/cpuinfo") or b"").split(b"\n\n")[:1]:
-        lines = [line for line in block.decode("utf-8", "replace").split("\n") if line.startswith(CPU_FIELDS)]
-        return "\n".join(lines)
-    return ""
 
 
 def _add_place(action: Action) -> None:

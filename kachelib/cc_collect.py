@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 
 from blake3 import blake3
 
@@ -19,6 +20,9 @@ from kachelib.store import Store, digest_file, read_file
 
 # Optimised code that writes a string to memory holds it in pieces of this many bytes.
 PIECE = 8
+
+# SHF_COMPRESSED of elf(5).
+COMPRESSED = 0x800
 
 # Traits of a text with which a compile cannot be judged by the files that its depfile names.
 UNSTORABLE = (
@@ -141,12 +145,27 @@ def _read_object(action: Action, collected: Collected) -> None:
     collected.object = path
     candidate = collected.candidate
     candidate.outputs.append(Output(cc_replay.OBJECT, cc_replay.OBJECT, digest, len(data), False))
+    unclear = action.bound or action.plan.opaque or is_packed(data)
     found = [
-        (name, value)
-        for name, value in action.roots.values
-        if action.bound or action.plan.opaque or os.fsencode(value)[:PIECE] in data
+        (name, value) for name, value in action.roots.values if unclear or os.fsencode(value)[:PIECE] in data
     ]
     candidate.bindings = sorted(found)
+
+
+def is_packed(data: bytes) -> bool:
+    """Whether an object has compressed sections, by elf(5): some assemblers compress debug information unasked."""
+    if data[:4] != b"\x7fELF" or data[5:6] != b"\1":
+        return b".zdebug" in data
+    wide = data[4:5] == b"\2"
+    (start,) = struct.unpack_from("<Q" if wide else "<I", data, 0x28 if wide else 0x20)
+    size, count = struct.unpack_from("<HH", data, 0x3A if wide else 0x2E)
+    flags = ("<Q", 8) if wide else ("<I", 8)
+    if start + size * count > len(data) or (count == 0 and start):
+        # More sections than the header can count.
+        return True
+    return b".zdebug" in data or any(
+        struct.unpack_from(flags[0], data, start + size * index + flags[1])[0] & COMPRESSED for index in range(count)
+    )
 
 
 def _read_depfile(action: Action, collected: Collected) -> None:

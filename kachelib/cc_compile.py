@@ -29,7 +29,10 @@ def run(action: "Action", store: "Store") -> "Tuple[Finished, Optional[bytes]]":
     Raises OSError where the compiler cannot be started.
     """
     plan = action.plan
-    command = [action.compiler.program, *action.maps, *_colour(action), *plan.arguments]
+    command = [action.compiler.program, *action.maps, *plan.arguments]
+    # In clang-cl sources may stand last, behind "--"; elsewhere the last word on colours counts.
+    where = len(command) if plan.dialect == DIALECT else 1
+    command[where:where] = _colour(action)
     ours = ""
     if not plan.depfile and plan.language not in WITHOUT_HEADERS:
         ours = "%s/memo/depfile-%d" % (store.root, posix.getpid())

@@ -399,6 +399,6 @@ REFUSED_PREFIXES = (
 ASSEMBLER = (
 
     " -Wa,--noexecstack -Wa,--execstack -Wa,--fatal-warnings -Wa,--no-warn -Wa,-W -Wa,--32 -Wa,--64 -Wa,--x32 "
-    "-Wa,-mbranches-within-32B-boundaries -Wa,-mimplicit-it=always -Wa,-mimplicit-it=thumb -Wa,--gdwarf-5 "
+    "-Wa,-mbranches-within-32B-boundaries -Wa,-mimplicit-it=always -Wa,-mimplicit-it=thumb "
     "-Wa,--compress-debug-sections=none -Wa,-mrelax-relocations=no -Wa,-mrelax-relocations=yes "
 )

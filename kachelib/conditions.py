@@ -22,7 +22,7 @@ kind, name, value of a Requirement (paths may have placeholders):
 import posix
 
 from kachelib import extra_inputs, inputs, memo, roots, toolchain
-from kachelib.action import APPLE_VARIABLES, native_cpu
+from kachelib.action import APPLE_VARIABLES
 from kachelib.entry import ABSENT, SOURCE
 from kachelib.key import SCHEMA, Transcript, digest_bytes
 from kachelib.roots import CARGO_HOME, HOME, SYSROOT, TARGET, WORKSPACE, Roots, exists
@@ -203,7 +203,7 @@ class Here:
         return self._linker(name)
 
     def _cpu(self, _: str) -> str:
-        return digest_bytes(native_cpu().encode()) if native_cpu() else "?"
+        return digest_bytes(toolchain.native_cpu().encode()) if toolchain.native_cpu() else "?"
 
     def _driver(self, _: str) -> str:
         program = self.tools.sysroot + "/bin/clippy-driver"

@@ -26,13 +26,13 @@ ASM_INCLUDE = ".include"
 PRAGMA = "#pragma GCC dependency or pch_preprocess"
 PLACE = "__builtin_FILE"
 
-MEMO_VERSION = "2"
+MEMO_VERSION = "3"
 
 _BLANK = rb"(?:[ \t\v\f]|/\*.*?\*/)*"
 _HASH = rb"(?:#|%:|\?\?=)"
 _DIRECTIVE = re.compile(_HASH + _BLANK + rb"(include_next|include|import)\b" + _BLANK + rb"([^\n]*)", re.DOTALL)
 _NAME = re.compile(rb'"([^"\n]+)"|<([^>\n]+)>')
-_TEST = re.compile(rb"\b__has_include(?:_next)?\s*\(\s*([^\n]*)")
+_TEST = re.compile(rb"\b__has_include(?:_next)?\s*\(\s*(?=([^\n]*))")
 _EMBED = re.compile(_HASH + _BLANK + rb"embed\b|\b__has_embed\b", re.DOTALL)
 _TIME = re.compile(rb"\b__(?:DATE|TIME)__\b")
 _ASM_INCLUDE = re.compile(rb"^\s*(?:\w+:)?\s*\.include\b|\"[^\"\n]*\.include\b", re.MULTILINE)

@@ -36,6 +36,9 @@ BELOW = 3
 # How many of the most expensive misses are told.
 TOP = 10
 
+# Of one reason, as many of the things that it was about are named.
+MOST_DETAILS = 3
+
 COMPILED = (MISS, DUP)
 
 
@@ -205,7 +208,7 @@ def text_lines(document: Fields) -> List[str]:
         lines += console.table(("CRATE", "TYPES", ">COMPILED", ">TIMES", "~WHY"), rows)
         lines.append("'kache why-miss CRATE' tells which input changed")
     if document["bypass"]["reasons"]:
-        found = [(str(row["count"]), row["text"]) for row in document["bypass"]["reasons"]]
+        found = [(str(row["count"]), _bypass_text(row)) for row in document["bypass"]["reasons"]]
         lines += ["", console.paint("Not cached", "bold"), *console.table((">COUNT", "~WHY"), found)]
     if document["errors_detail"]:
         failed = [(row["crate_name"], str(row["count"]), row["reason"]) for row in document["errors_detail"]]
@@ -323,11 +326,24 @@ def _bypass_reasons(events: List[Event]) -> List[Fields]:
         # A reason is a name of REFUSALS, perhaps with ": " and what it was about.
         name = reason.partition(":")[0]
         row = found.setdefault(
-            name, {"reason": name, "text": REFUSALS.get(name, reason), "count": 0, "max_elapsed_ms": 0}
+            name, {"reason": name, "text": REFUSALS.get(name, reason), "count": 0, "max_elapsed_ms": 0, "details": {}}
         )
         row["count"] += 1
         row["max_elapsed_ms"] = max(row["max_elapsed_ms"], int(number(event, "elapsed_ms")))
+        detail = reason.partition(": ")[2]
+        # Several flags may be unknown at once, and people want to know of each.
+        for word in detail.split() if name == "unsupported_flag" else [detail]:
+            row["details"][word] = row["details"].get(word, 0) + 1
+    for row in found.values():
+        counted = sorted(row["details"].items(), key=lambda pair: (-pair[1], pair[0]))
+        row["details"] = [{"detail": detail, "count": count} for detail, count in counted[:MOST_DETAILS] if detail]
     return sorted(found.values(), key=lambda row: -row["count"])
+
+
+def _bypass_text(row: Fields) -> str:
+    """A reason for people, with what it was about most often."""
+    told = ", ".join(each["detail"] for each in row["details"])
+    return f"{row['text']}: {told}" if told else str(row["text"])
 
 
 def _errors(events: List[Event]) -> List[Fields]:

@@ -180,9 +180,13 @@ def find_for_c(source: str, cwd: str, environ: "Dict[str, str]", bases: "Sequenc
     for name, value in sorted(values.items(), key=lambda item: (len(item[1]), item[0] == BUILD)):
         if len(value) > 1 and not any((value + "/").startswith(other + "/") for other in kept.values()):
             kept[name] = value
-    if len(home) > 1 and not any((value + "/").startswith(home + "/") for value in kept.values()):
+    if len(home) > 1 and not any(_nested(value, home) for value in kept.values()):
         kept[HOME] = home
     return Roots({name: value for name, value in kept.items() if is_utf8(value) and "=" not in value}, False, False)
+
+
+def _nested(one: str, other: str) -> bool:
+    return (one + "/").startswith(other + "/") or (other + "/").startswith(one + "/")
 
 
 def project(directory: str, home: str) -> str:

@@ -9,6 +9,7 @@ import posix
 import time
 
 from kachelib import memo, nix
+from kachelib.store import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 # What moves a linker's output without being on its command line (GCC manual,
 # "Environment Variables Affecting GCC"); those of Nix's wrappers are in nix.py.
 LINKER_ENVIRONMENT = ("COMPILER_PATH", "GCC_EXEC_PREFIX", "LD_RUN_PATH", "LIBRARY_PATH")
+
+# Of /proc/cpuinfo on x86 and Arm: what compilers' host detection looks at.
+CPU_FIELDS = ("vendor_id", "cpu family", "model", "stepping", "cache size", "flags", "CPU implementer", "CPU part",
+              "Features")  # fmt: skip
 
 
 class Toolchain:
@@ -146,6 +151,14 @@ def linker_environment(environ: "Dict[str, str]", anywhere: bool = True) -> "Lis
     if anywhere:
         return found + nix.wrapper_variables(environ)
     return found + [(name, environ[name]) for name in nix.variable_names(environ)]
+
+
+def native_cpu() -> str:
+    """What ``native`` stands for on this machine; "" where that cannot be told."""
+    for block in (read_file("/proc/cpuinfo") or b"").split(b"\n\n")[:1]:
+        lines = [line for line in block.decode("utf-8", "replace").split("\n") if line.startswith(CPU_FIELDS)]
+        return "\n".join(lines)
+    return ""
 
 
 def _unchanged(states: "List[str]") -> bool:

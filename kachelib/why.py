@@ -278,5 +278,7 @@ def _nothing(crate: str, events: Sequence[Event]) -> str:
         return f"'{crate}' was not compiled: its last {console.plural(len(events), 'invocation')} were hits"
     if last["result"] == PASSTHROUGH:
         reason = str(last.get("reason", ""))
-        return f"'{crate}' is not cached: {REFUSALS.get(reason.partition(':')[0], reason)}"
+        name, _, detail = reason.partition(": ")
+        told = REFUSALS.get(name, name) + (f": {detail}" if detail else "")
+        return f"'{crate}' is not cached: {told}"
     return f"'{crate}' ended with {last['result']}: {last.get('reason', 'no reason was recorded')}"

@@ -73,6 +73,7 @@ class Sources:
                 f'#if __has_include("{name}")\n#include "{name}"\n#else\nextern int no_{name[-3]};\n#endif\n',
                 f"#if __has_include(<{name}>)\nextern int has;\nint *with_{number} = &has;\n#endif\n",
                 f'#define WHICH "{name}"\n#include WHICH\n#undef WHICH\n',
+                f"#if __has_include(<{name}>) && !__has_include(\"{name}\")\nint only_{number};\n#endif\n",
                 f"#if 0\n#include <{name}>\n#endif\n",
                 f"#ifdef FLAG\n#include <{name}>\n#endif\n",
             )

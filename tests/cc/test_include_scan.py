@@ -1,0 +1,82 @@
+"""What a source's text says of other files, whatever way it is written."""
+
+from typing import List, Set, Tuple
+
+import pytest
+
+from kachelib import include_scan, include_search
+from kachelib.include_scan import (
+    ANGLED,
+    ASM_INCLUDE,
+    COMPUTED,
+    EMBED,
+    HAS_ANGLED,
+    HAS_QUOTED,
+    INCBIN,
+    NEXT,
+    PLACE,
+    PRAGMA,
+    QUOTED,
+    TIME,
+    TIMESTAMP,
+    UNCLEAR_TEST,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "headers"),
+    [
+        (b'#include "a.h"\n', [(QUOTED, "a.h")]),
+        (b"#include <a/b.h>\n", [(ANGLED, "a/b.h")]),
+        (b'  #  include\t"a.h" // c\n', [(QUOTED, "a.h")]),
+        (b'/* c */ # /* d */ include /* e */ "a.h"\n', [(QUOTED, "a.h")]),
+        (b'%:include "a.h"\n', [(QUOTED, "a.h")]),
+        (b'??=include "a.h"\n', [(QUOTED, "a.h")]),
+        (b'#inc\\\nlude "a.h"\n', [(QUOTED, "a.h")]),
+        (b'#include \\\r\n "a.h"\n', [(QUOTED, "a.h")]),
+        (b"#include_next <a.h>\n", [(NEXT, "a.h")]),
+        (b'#import "a.h"\n', [(QUOTED, "a.h")]),
+        (b'#include"a.h"\n#include<b.h>\n', [(QUOTED, "a.h"), (ANGLED, "b.h")]),
+        (b"#if __has_include(<a.h>) && __has_include( \"b.h\" )\n", [(HAS_ANGLED, "a.h"), (HAS_QUOTED, "b.h")]),
+        (b"#ifdef __has_include\n#endif\n#if defined(__has_include)\n#endif\n", []),
+        (b'#include "a.h"\n#include "a.h"\n', [(QUOTED, "a.h")]),
+    ],
+)
+def test_headers_are_found(text: bytes, headers: List[Tuple[str, str]]) -> None:
+    assert list(include_scan.read(text).headers) == headers
+
+
+@pytest.mark.parametrize(
+    ("text", "traits"),
+    [
+        (b"#define X \"a.h\"\n#include X\n", {COMPUTED}),
+        (b"#include CONCAT(a, b)\n", {COMPUTED}),
+        (b"??/\n", {COMPUTED}),
+        (b"#if __has_include(X)\n", {UNCLEAR_TEST}),
+        (b"char *t = __TIME__;\n", {TIME}),
+        (b"char *t = __DATE__;\n", {TIME}),
+        (b"char *t = my__TIME__x;\n", set()),
+        (b"__TIMESTAMP__", {TIMESTAMP}),
+        (b'asm(".incbin \\"x\\"");', {INCBIN}),
+        (b"#embed <x>\n", {EMBED}),
+        (b"#if __has_embed(<x>)\n", {EMBED}),
+        (b"int embedded; // # embed\n", {EMBED}),
+        (b"\t.include \"x.s\"\n", {ASM_INCLUDE}),
+        (b'asm("\\t.include \\"x\\"");', {ASM_INCLUDE}),
+        (b'x.include = 1;\n', set()),
+        (b'#pragma GCC dependency "x"\n', {PRAGMA}),
+        (b"__builtin_FILE()", {PLACE}),
+        (b"int plain;\n", set()),
+    ],
+)
+def test_what_no_depfile_tells_is_found(text: bytes, traits: Set[str]) -> None:
+    assert include_scan.read(text).traits == traits
+
+
+def test_the_search_path_is_read_from_what_the_compiler_says() -> None:
+    text = (
+        'ignoring nonexistent directory "gone"\n#include "..." search starts here:\n q one\n'
+        "#include <...> search starts here:\n a\n /usr/include\nEnd of search list.\n after\n"
+    )
+    found = include_search.parse(text)
+    assert (found.quote, found.angle, found.gone) == (["q one"], ["a", "/usr/include"], ["gone"])
