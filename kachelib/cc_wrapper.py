@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # How long to wait for another process that compiles the same thing, in seconds.
 PATIENCE = 900.0
 
+# Drivers hand all options on in one variable, and Linux takes no longer one than 128 KiB.
+LONGEST_COMMAND = 80_000
+
 # Where the terminal is that the compiler would speak to.
 STDERR = 2
 
@@ -98,6 +101,8 @@ def _refuse(call: Invocation, asked: "cc.Plan | Refusal") -> "Optional[Refusal]"
 
 
 def _action(call: Invocation, plan: "cc.Plan") -> "Action | Refusal":
+    if sum([len(word) + 3 for word in call.arguments]) > LONGEST_COMMAND:
+        return Refusal("long_command")
     compiler = cc_toolchain.identify(
         call.command[0], call.environ, call.store.memo_dir(), call.settings.cc_identity == "content"
     )

@@ -78,6 +78,7 @@ REFUSALS = {
     "offload": "code for an accelerator",
     "several_archs": "objects for more than one architecture",
     "output_file": "the output is a symlink, a special file, read-only or has other names",
+    "long_command": "a command line so long that what kache adds might not fit",
     "no_depfile": "-MF, -MT, -MQ or -MP, but neither -MD nor -MMD",
     "option_variable": "a variable adds options to the command line (CL, _CL_, CCC_OVERRIDE_OPTIONS)",
     "dependency_variable": "a variable asks the compiler for dependencies (DEPENDENCIES_OUTPUT)",

@@ -454,3 +454,41 @@ def test_a_hit_starts_nothing(project: Project, require_tool: Callable[[str], st
     _, run = project.cached(["gcc", *COMPILE], NAMES, trace=True)
     names = [os.path.basename(argv[0]) for argv in run.started]
     assert not set(names) & {"gcc", "cc1", "as", "cpp", "ld"}, names
+
+
+# Odd names
+
+
+ODD = (
+    *("sp ace", "d$llar", "h#sh", "ü", "\udcff", "new\nline", "qu'ote", 'dquo"te', "back\\slash", "<source>", "@at"),
+    *("co:lon", "x" * 200),
+)
+
+
+@pytest.mark.parametrize("name", ODD, ids=ascii)
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_odd_names(name: str, compiler: str, project: Project, require_tool: Callable[[str], str]) -> None:
+    """Whatever is cached of it or not: object, depfile and words are the compiler's."""
+    require_tool(compiler)
+    source, header = project.base / f"src/{name}.c", project.base / f"inc/{name}.h"
+    header.write_text("#define VALUE 4\n")
+    usable = "\n" not in name and '"' not in name
+    line = f'#include "{name}.h"\n' if usable else '#include "value.h"\n'
+    source.write_bytes(os.fsencode(line) + b"int value(void) { int unused; return VALUE + __LINE__; }\n")
+    words = [compiler, "-Wall", "-g", "-Iinc", "-MD", "-c", f"src/{name}.c", "-o", f"{name}.o"]
+    names = [f"{name}.o", f"{name}.d"]
+    settle()
+    expected = project.fresh(words, names)
+    for _ in range(3):
+        found, _ = project.cached(words, names)
+        assert (found.status, found.said) == (expected.status, expected.said), found.reason
+        assert found.outputs == expected.outputs, found.reason
+
+
+def test_a_very_long_command_line(project: Project) -> None:
+    """GCC hands its options on in one variable: where that is nearly full, ours are not added."""
+    for count, results in ((3000, ["miss", "local_hit"]), (5500, ["passthrough", "passthrough"])):
+        words = ["gcc", *[f"-DNAME{number}=1" for number in range(count)], *COMPILE]
+        settle()
+        found = [project.cached(words, NAMES)[0] for _ in range(2)]
+        assert [each.result for each in found] == results and not any(each.status for each in found)

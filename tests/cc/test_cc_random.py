@@ -190,7 +190,19 @@ def command(rng: random.Random, compiler: str) -> Tuple[List[str], List[str]]:
 
 @pytest.mark.parametrize("seed", [int(SEED)] if SEED else range(1, 9 if IN_CI else 3))
 def test_edits(seed: int, world: World, kache_file: Kache, require_tool: Callable[[str], str]) -> None:
-    compilers = [name for name in ("gcc", "clang") if require_tool(name)]
+    edit(seed, STEPS, world, kache_file, [name for name in ("gcc", "clang") if require_tool(name)])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1001, 1011))
+def test_fifty_thousand_edits(
+    seed: int, world: World, kache_file: Kache, require_tool: Callable[[str], str]
+) -> None:
+    edit(seed, 5000, world, kache_file, [name for name in ("gcc", "clang") if require_tool(name)])
+
+
+def edit(seed: int, steps: int, world: World, kache_file: Kache, compilers: List[str]) -> None:
+    """Random steps, each compared with a fresh compile."""
     rng = random.Random(seed)
     places = [Project.make(world, kache_file, "one/project"), Project.make(world, kache_file, "two/longer/project")]
     sources = Sources(rng)
@@ -198,7 +210,7 @@ def test_edits(seed: int, world: World, kache_file: Kache, require_tool: Callabl
         (project.build / "out").mkdir()
     commands: List[Tuple[List[str], List[str], Dict[str, str]]] = []
     hits = by_text = 0
-    for number in range(STEPS):
+    for number in range(steps):
         done = sources.step()
         project = rng.choice(places)
         lay(project, sources.files)
@@ -226,7 +238,7 @@ def test_edits(seed: int, world: World, kache_file: Kache, require_tool: Callabl
         if expected.status:
             # What does not compile says little, and so would all that is made of it.
             sources.files = dict(sources.history[-1])
-    assert hits > STEPS / 6 and by_text, f"seed {seed}: only {hits} hits, {by_text} of them by the preprocessed text"
+    assert hits > steps / 6 and by_text, f"seed {seed}: only {hits} hits, {by_text} of them by the preprocessed text"
 
 
 def keep(root: Path, name: str, found: object, expected: object) -> None:
