@@ -312,7 +312,7 @@ def interpreters(named: Sequence[str], only: bool) -> List[Interpreter]:
 def compiled(interpreter: Interpreter, request: bytes) -> Tuple[bytes, int]:
     """(region, length of its blob) as compiler.py makes it; kept in build/ until sources or interpreter change."""
     compiler = ROOT / "launcher" / "compiler.py"
-    identity = repr((interpreter, os.stat(interpreter.executable).st_mtime_ns)).encode()
+    identity = repr((interpreter, os.stat(interpreter.executable).st_mtime_ns, "no columns")).encode()
     name = hashlib.sha256(b"\0".join((identity, compiler.read_bytes(), request))).hexdigest()
     kept = BUILD / "regions" / name
     if not kept.exists():
@@ -321,7 +321,8 @@ def compiled(interpreter: Interpreter, request: bytes) -> Tuple[bytes, int]:
             [interpreter.executable, "-S", "-s", "-B", str(compiler)],
             input=request,
             capture_output=True,
-            env={"PYTHONHASHSEED": "0"},
+            # Columns in line tables, which only the carets below a traceback's lines need, are a fifth of all code.
+            env={"PYTHONHASHSEED": "0", "PYTHONNODEBUGRANGES": "1"},
             check=False,
         )
         if run.returncode:

@@ -177,9 +177,11 @@ def find_for_c(source: str, cwd: str, environ: "Dict[str, str]", bases: "Sequenc
     values[SOURCE] = project(directory, home)
     values[BUILD] = cwd
     kept: "Dict[str, str]" = {}
-    for name, value in sorted(values.items(), key=lambda item: (len(item[1]), item[0] == BUILD)):
-        if len(value) > 1 and not any((value + "/").startswith(other + "/") for other in kept.values()):
-            kept[name] = value
+    # What somebody named goes before what is found, and then the outer before the inner.
+    order = sorted(values, key=lambda name: (not name.startswith(BASE), len(values[name]), name == BUILD))
+    for name in order:
+        if len(values[name]) > 1 and not any(_nested(values[name], other) for other in kept.values()):
+            kept[name] = values[name]
     if len(home) > 1 and not any(_nested(value, home) for value in kept.values()):
         kept[HOME] = home
     return Roots({name: value for name, value in kept.items() if is_utf8(value) and "=" not in value}, False, False)

@@ -12,6 +12,7 @@ from typing import Callable, Dict, List, Sequence
 
 import pytest
 
+from tests.cc.conftest import MAIN
 from tests.cc.project import Project, settle
 from tests.world import Kache, World
 
@@ -362,6 +363,20 @@ def test_base_directories_are_mapped_as_well(project: Project) -> None:
         assert found.result == ("local_hit" if number else "miss"), found.reason
         objects.append(dict(found.outputs))
     assert objects[0] == objects[1]
+
+
+def test_two_copies_in_one_repository(project: Project) -> None:
+    """They are two places of it; a base directory makes them one."""
+    for name in ("copies/one", "copies/two"):
+        project.write({f"{name}/src/main.c": MAIN, f"{name}/inc/value.h": "#define VALUE 3\n"})
+    settle()
+    for based in (False, True):
+        results = []
+        for name in ("copies/one", "copies/two"):
+            project.build = project.base / name
+            project.env = {"KACHE_BASE_DIR": str(project.build)} if based else {}
+            results.append(project.cached(["gcc", "-g", *COMPILE], NAMES)[0].result)
+        assert results[1] == ("local_hit" if based else "miss"), results
 
 
 def test_a_working_directory_by_a_link_is_the_same_place(project: Project) -> None:
