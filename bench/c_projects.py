@@ -224,7 +224,7 @@ def measured(ground: Ground, project: Project, found: Dict[str, Tool], rounds: i
     before = len(ground.events("c-kache"))
     samples = interleave(rounds, variants)
     events = ground.events("c-kache")[before:]
-    counted = [event for event in events if event["result"] in ("local_hit", "miss", "dup")]
+    counted = [event for event in events if event["result"] in ("local_hit", "miss", "dup") and not is_tried(event)]
     hits = sum(event["result"] == "local_hit" for event in counted)
     share = hits / len(counted) if counted else 0.0
     same, checked = compared(ground, project, found["kache"], there)
@@ -243,6 +243,11 @@ def measured(ground: Ground, project: Project, found: Dict[str, Tool], rounds: i
         row.holds = False
     row.numbers.update(hits=hits, compiles=len(counted), objects=len(cold))
     return row
+
+
+def is_tried(event: Dict[str, object]) -> bool:
+    """Whether a compile is what a configure script tries out, which is not part of the build."""
+    return str(event["crate_name"]).startswith(("cc-ztest", "cc-CMake", "cc-testC"))
 
 
 def build(ground: Ground, project: Project, tool: Tool, place: Path) -> float:

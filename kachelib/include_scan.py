@@ -12,8 +12,9 @@ from typing import NamedTuple
 from kachelib import memo
 from kachelib.store import Store, read_file
 
-# How a header is named: "name", <name>; the same by __has_include; by include_next, in either way.
-QUOTED, ANGLED, HAS_QUOTED, HAS_ANGLED, NEXT = "q", "a", "Q", "A", "n"
+# How a header is named: "name", <name>; the same by __has_include; by include_next, in either way. And no header, but a
+# macro that hands its parameter to __has_include.
+QUOTED, ANGLED, HAS_QUOTED, HAS_ANGLED, NEXT, WRAPPER = "q", "a", "Q", "A", "n", "w"
 
 # What a text may hold besides. COMPUTED: a directive whose header a macro names. The others keep it from being cached.
 COMPUTED = "computed"
@@ -26,13 +27,15 @@ ASM_INCLUDE = ".include"
 PRAGMA = "#pragma GCC dependency or pch_preprocess"
 PLACE = "__builtin_FILE"
 
-MEMO_VERSION = "3"
+MEMO_VERSION = "4"
 
 _BLANK = rb"(?:[ \t\v\f]|/\*.*?\*/)*"
 _HASH = rb"(?:#|%:|\?\?=)"
 _DIRECTIVE = re.compile(_HASH + _BLANK + rb"(include_next|include|import)\b" + _BLANK + rb"([^\n]*)", re.DOTALL)
 _NAME = re.compile(rb'"([^"\n]+)"|<([^>\n]+)>')
 _TEST = re.compile(rb"\b__has_include(?:_next)?\s*\(\s*(?=([^\n]*))")
+_PARAMETER = re.compile(rb"(\w+)\s*\)")
+_DEFINITION = re.compile(_BLANK + _HASH + _BLANK + rb"define\s+(\w+)\(\s*(\w+)\s*\)")
 _EMBED = re.compile(_HASH + _BLANK + rb"embed\b|\b__has_embed\b", re.DOTALL)
 _TIME = re.compile(rb"\b__(?:DATE|TIME)__\b")
 _ASM_INCLUDE = re.compile(rb"^\s*(?:\w+:)?\s*\.include\b|\"[^\"\n]*\.include\b", re.MULTILINE)
@@ -86,7 +89,10 @@ def read(data: bytes) -> Text:
     if b"__has_include" in data:
         for match in _TEST.finditer(data):
             name = _NAME.match(match[1])
-            if name is None:
+            wrapper = _wrapper(data, match)
+            if name is None and wrapper:
+                headers[WRAPPER, wrapper] = None
+            elif name is None:
                 traits.add(UNCLEAR_TEST)
             else:
                 headers[HAS_QUOTED if name[1] else HAS_ANGLED, _text(name)] = None
@@ -104,6 +110,31 @@ def read(data: bytes) -> Text:
     if any(word in data for word in (b"__builtin_FILE", b"__BASE_FILE__", b"__builtin_source_location")):
         traits.add(PLACE)
     return Text(tuple(headers), frozenset(traits))
+
+
+def _wrapper(data: bytes, test: re.Match[bytes]) -> str:
+    """The macro whose parameter a test asks for, ``#define HAS(x) __has_include(x)``; "" for any other test."""
+    parameter = _PARAMETER.match(test[1])
+    line = data[data.rfind(b"\n", 0, test.start()) + 1 : test.start()]
+    definition = _DEFINITION.match(line)
+    if parameter is None or definition is None or definition[2] != parameter[1]:
+        return ""
+    return definition[1].decode("ascii", "replace")
+
+
+def uses(data: bytes, wrappers: set[str]) -> list[tuple[str, str]] | None:
+    """The headers, (how, name), that a text asks for by any of these macros; None where that cannot be told."""
+    names = b"|".join(re.escape(name.encode()) for name in sorted(wrappers))
+    call = re.compile(rb"(define\s+)?\b(?:" + names + rb")\s*\(\s*(?=([^\n]*))")
+    found = []
+    for match in call.finditer(_SPLICE.sub(b"", data)):
+        name = _NAME.match(match[2])
+        if match[1]:
+            continue
+        if name is None or not match[2][name.end() :].lstrip().startswith(b")"):
+            return None
+        found.append((HAS_QUOTED if name[1] else HAS_ANGLED, _text(name)))
+    return found
 
 
 def _text(name: re.Match[bytes]) -> str:

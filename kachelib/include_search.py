@@ -26,10 +26,12 @@ from kachelib.include_scan import (
     HAS_QUOTED,
     NEXT,
     QUOTED,
+    WRAPPER,
     Text,
+    uses,
 )
 from kachelib.roots import absolute
-from kachelib.store import Store, digest_file
+from kachelib.store import Store, digest_file, read_file
 
 # GCC reads this before anything else, as if <…> named it.
 GCC_PREAMBLE = "stdc-predef.h"
@@ -238,10 +240,18 @@ def missing(
         text = texts[name]
         includer = name.rpartition("/")[0]
         for how, header in text.headers:
-            found.look(how, header, includer, read)
+            if how != WRAPPER:
+                found.look(how, header, includer, read)
         if COMPUTED in text.traits:
             for header in _possible(names, found.path, includer):
                 found.look(QUOTED, header, includer, read)
+    wrappers = {name for text in texts.values() for how, name in text.headers if how == WRAPPER}
+    for name in names if wrappers else ():
+        asked = uses(read_file(absolute(name, action.cwd)) or b"", wrappers)
+        if asked is None:
+            raise Unclear("__has_include of a macro in %s" % name)
+        for how, header in asked:
+            found.look(how, header, name.rpartition("/")[0], read)
     _add_precompiled(action, names, found)
     inputs = [Input(ABSENT, action.roots.normalise(absolute(path, action.cwd)), "") for path in found.path.gone]
     for directory in sorted(found.names):

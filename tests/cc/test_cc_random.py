@@ -75,6 +75,7 @@ class Sources:
                 f'#define WHICH "{name}"\n#include WHICH\n#undef WHICH\n',
                 f"#if __has_include(<{name}>) && !__has_include(\"{name}\")\nint only_{number};\n#endif\n",
                 f"#if 0\n#include <{name}>\n#endif\n",
+                f"#undef HAS\n#define HAS(x) __has_include(x)\n#if HAS(<{name}>)\nint wrapped_{number};\n#endif\n",
                 f"#ifdef FLAG\n#include <{name}>\n#endif\n",
             )
         )

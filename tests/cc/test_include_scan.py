@@ -20,6 +20,7 @@ from kachelib.include_scan import (
     TIME,
     TIMESTAMP,
     UNCLEAR_TEST,
+    WRAPPER,
 )
 
 
@@ -71,6 +72,27 @@ def test_headers_are_found(text: bytes, headers: List[Tuple[str, str]]) -> None:
 )
 def test_what_no_depfile_tells_is_found(text: bytes, traits: Set[str]) -> None:
     assert include_scan.read(text).traits == traits
+
+
+WRAPPED = b"#ifdef __has_include\n# define HAS(x) __has_include(x)\n#else\n# define HAS(x) 0\n#endif\n"
+
+
+def test_a_macro_around_has_include_is_known_by_its_uses() -> None:
+    found = include_scan.read(WRAPPED)
+    assert list(found.headers) == [(WRAPPER, "HAS")] and not found.traits
+    assert include_scan.uses(WRAPPED, {"HAS"}) == []
+    text = WRAPPED + b'#if HAS(<a.h>) || HAS( "b.h" )\n#ifdef HAS\n#undef HAS\n#endif\n#define C HAS(<c.h>)\n'
+    assert include_scan.uses(text, {"HAS"}) == [(HAS_ANGLED, "a.h"), (HAS_QUOTED, "b.h"), (HAS_ANGLED, "c.h")]
+
+
+@pytest.mark.parametrize("text", [b"#if HAS(NAME)\n", b"#define MORE(y) HAS(y)\n", b"#if HAS(<a.h> NAME)\n"])
+def test_a_use_that_names_no_header_is_unclear(text: bytes) -> None:
+    assert include_scan.uses(text, {"HAS"}) is None
+
+
+@pytest.mark.parametrize("text", [b"#define HAS __has_include(NAME)\n", b"#define HAS(x) __has_include(y)\n"])
+def test_any_other_macro_in_has_include_is_unclear(text: bytes) -> None:
+    assert UNCLEAR_TEST in include_scan.read(text).traits
 
 
 def test_the_search_path_is_read_from_what_the_compiler_says() -> None:
