@@ -186,12 +186,7 @@ def changed_input(action: Action) -> str:
 def _add_environment(action: Action, settings: "Settings") -> None:
     add = action.transcript.add
     environ = action.environ
-    if settings.key_salt:
-        add("salt", settings.key_salt)
-    if settings.toolchain_salt:
-        add("nix salt", settings.toolchain_salt)
-    for name in settings.key_env_vars:
-        add("env " + name, "=" + environ[name] if name in environ else "unset")
+    toolchain.add_settings(action.transcript, settings, environ)
     names = [name for name in environ if name.startswith("CARGO_PKG_") or name in PACKAGE_VARIABLES]
     if "-apple-" in (action.plan.target or action.toolchain.field("host")):
         names += [name for name in APPLE_VARIABLES if name in environ]

@@ -4,7 +4,7 @@ Owns the recipe of its action key, and which names of this place an object may h
 settings; not entries, nor what a compile read.
 """
 
-from kachelib import cc, cc_toolchain, memo, toolchain
+from kachelib import cc, memo, nix, toolchain
 from kachelib.cc import KEY
 from kachelib.key import Transcript
 from kachelib.outcome import Refusal
@@ -171,19 +171,14 @@ def _given_maps(action: Action) -> "List[Tuple[str, str]]":
 def _add_environment(action: Action, settings: "Settings") -> None:
     add = action.transcript.add
     environ = action.environ
-    if settings.key_salt:
-        add("salt", settings.key_salt)
-    if settings.toolchain_salt:
-        add("nix salt", settings.toolchain_salt)
-    for name in settings.key_env_vars:
-        add("env " + name, "=" + environ[name] if name in environ else "unset")
+    toolchain.add_settings(action.transcript, settings, environ)
     for name in PATH_VARIABLES:
         if name in environ:
             add("env " + name, ":".join([_normal(action, place) for place in environ[name].split(":")]))
     for name in VARIABLES:
         if name in environ:
             add("env " + name, environ[name])
-    for name, value in cc_toolchain.environment(environ):
+    for name, value in nix.wrapper_variables(environ):
         add("env " + name, action.roots.normalise_text(value))
 
 

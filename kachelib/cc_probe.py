@@ -10,8 +10,8 @@ import re
 import subprocess
 import time
 
-from kachelib import memo
-from kachelib.cc_toolchain import CLANG, GCC, Compiler, is_fixed
+from kachelib import memo, toolchain
+from kachelib.cc_toolchain import CLANG, GCC, Compiler
 from kachelib.store import digest_file
 
 TIMEOUT = 30
@@ -25,7 +25,7 @@ FAMILY = b"__clang__ __GNUC__\n"
 def compiler(program: str, environ: dict[str, str], memo_path: str, content: bool) -> Compiler | None:
     """Ask ``program`` what it is, and keep the answer at ``memo_path``. None where it is no compiler that is known, or
     a script that may hand over to any."""
-    if not is_fixed(program):
+    if not toolchain.says_what_it_is(program):
         return None
     before = time.time_ns()
     asked = Questions(program, environ)

@@ -11,7 +11,7 @@ from kachelib import memo, nix, toolchain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional, Tuple
+    from typing import Dict, Optional
 
 GCC = "gcc"
 CLANG = "clang"
@@ -89,28 +89,9 @@ def identify(name: str, environ: "Dict[str, str]", memo_dir: str, content: bool)
     body = memo.read(memo_path)
     if body is not None:
         states, _, rest = body.decode("utf-8", "surrogateescape").partition("\0\0")
-        if _unchanged(states.split("\0")):
+        if toolchain.unchanged(states.split("\0")):
             family, maps, text = rest.split("\0")
             return Compiler(program, family, text, maps == "maps", 0)
     from kachelib import cc_probe
 
     return cc_probe.compiler(program, environ, memo_path, content)
-
-
-def _unchanged(states: "List[str]") -> bool:
-    try:
-        return all(
-            memo.identity(posix.stat(path)).decode() == known for path, known in zip(states[::2], states[1::2])
-        )
-    except OSError:
-        return False
-
-
-def environment(environ: "Dict[str, str]") -> "List[Tuple[str, str]]":
-    """The variables that a Nix compiler wrapper reads, as a compile gets them."""
-    return nix.wrapper_variables(environ)
-
-
-def is_fixed(path: str) -> bool:
-    """Whether a program's own metadata tells when it becomes another compiler; a script may hand over to anything."""
-    return toolchain.says_what_it_is(path)

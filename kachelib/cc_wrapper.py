@@ -8,7 +8,7 @@ import posix
 
 from kachelib import cc, cc_action, cc_replay, cc_toolchain, config, globs, inputs, log, outcome, roots
 from kachelib.cc_action import Action
-from kachelib.invocation import Invocation, answer, complain, end_like, execute, note_trouble, record
+from kachelib.invocation import Invocation, answer, complain, end_like, execute, note_hit, note_trouble, record
 from kachelib.key import Transcript, digest_bytes
 from kachelib.outcome import NotACompile, Refusal
 from kachelib.store import Store, read_file
@@ -170,18 +170,7 @@ def _restore(call: Invocation, action: Action, candidate: "Candidate", store: St
         # The output cannot be written; the compiler will say so better.
         return False
     store.touch_entry(action.key)
-    event = call.event
-    event.result = outcome.LOCAL_HIT
-    if call.settings.has_remote:
-        prefetched = store.was_prefetched(candidate.cache_key)
-        if candidate.cache_key == call.fetched:
-            event.result = outcome.REMOTE_HIT
-        elif prefetched:
-            event.result = outcome.PREFETCH_HIT
-    event.reason = ""
-    event.cache_key = candidate.cache_key
-    event.compile_time_ms = candidate.compile_ms
-    event.size = candidate.size()
+    note_hit(call, candidate, store)
     close(call, action)
     return True
 

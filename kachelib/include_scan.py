@@ -25,7 +25,6 @@ EMBED = "#embed"
 INCBIN = ".incbin"
 ASM_INCLUDE = ".include"
 PRAGMA = "#pragma GCC dependency or pch_preprocess"
-PLACE = "__builtin_FILE"
 
 MEMO_VERSION = "4"
 
@@ -107,8 +106,6 @@ def read(data: bytes) -> Text:
         traits.add(PRAGMA)
     if b".include" in data and _ASM_INCLUDE.search(data):
         traits.add(ASM_INCLUDE)
-    if any(word in data for word in (b"__builtin_FILE", b"__BASE_FILE__", b"__builtin_source_location")):
-        traits.add(PLACE)
     return Text(tuple(headers), frozenset(traits))
 
 

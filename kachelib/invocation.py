@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from kachelib.action import Action
     from kachelib.config import Settings
+    from kachelib.entry import Candidate
     from kachelib.key import Transcript
 
 
@@ -69,6 +70,22 @@ def answer(argv: "List[str]", story: "Callable[[], int]") -> int:
     except Exception as error:
         note_trouble(error)
         return execute(argv)
+
+
+def note_hit(call: Invocation, candidate: "Candidate", store: Store) -> None:
+    """Note in the event that ``candidate``, found in ``store``, was put back: from here, or brought by the uploader."""
+    event = call.event
+    event.result = outcome.LOCAL_HIT
+    if call.settings.has_remote:
+        prefetched = store.was_prefetched(candidate.cache_key)
+        if candidate.cache_key == call.fetched:
+            event.result = outcome.REMOTE_HIT
+        elif prefetched:
+            event.result = outcome.PREFETCH_HIT
+    event.reason = ""
+    event.cache_key = candidate.cache_key
+    event.compile_time_ms = candidate.compile_ms
+    event.size = candidate.size()
 
 
 def record(call: Invocation, transcript: "Transcript") -> None:

@@ -15,6 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Dict, List, Optional, Tuple
 
+    from kachelib.key import Transcript
+    from kachelib.settings import Settings
+
 # What moves a linker's output without being on its command line (GCC manual,
 # "Environment Variables Affecting GCC"); those of Nix's wrappers are in nix.py.
 LINKER_ENVIRONMENT = ("COMPILER_PATH", "GCC_EXEC_PREFIX", "LD_RUN_PATH", "LIBRARY_PATH")
@@ -128,7 +131,7 @@ def linker(program: str, flags: "List[str]", environ: "Dict[str, str]", memo_dir
     body = memo.read(memo_path)
     if body is not None:
         files, _, text = body.decode("utf-8", "surrogateescape").partition("\0\0")
-        if _unchanged(files.split("\0")):
+        if unchanged(files.split("\0")):
             return text
     from kachelib import probe
 
@@ -153,6 +156,16 @@ def linker_environment(environ: "Dict[str, str]", anywhere: bool = True) -> "Lis
     return found + [(name, environ[name]) for name in nix.variable_names(environ)]
 
 
+def add_settings(transcript: "Transcript", settings: "Settings", environ: "Dict[str, str]") -> None:
+    """Add what the settings put into every key: salts, and the variables that they name."""
+    if settings.key_salt:
+        transcript.add("salt", settings.key_salt)
+    if settings.toolchain_salt:
+        transcript.add("nix salt", settings.toolchain_salt)
+    for name in settings.key_env_vars:
+        transcript.add("env " + name, "=" + environ[name] if name in environ else "unset")
+
+
 def native_cpu() -> str:
     """What ``native`` stands for on this machine; "" where that cannot be told."""
     for block in (read_file("/proc/cpuinfo") or b"").split(b"\n\n")[:1]:
@@ -161,7 +174,8 @@ def native_cpu() -> str:
     return ""
 
 
-def _unchanged(states: "List[str]") -> bool:
+def unchanged(states: "List[str]") -> bool:
+    """Whether files are as they were; states: a path, then its identity (memo.identity), for each."""
     try:
         return all(
             memo.identity(posix.stat(path)).decode() == known for path, known in zip(states[::2], states[1::2])

@@ -9,7 +9,7 @@ import sys
 
 from kachelib import action as actions
 from kachelib import config, events, extra_inputs, globs, inputs, outcome, replay, roots, rustc, toolchain
-from kachelib.invocation import Invocation, answer, complain, end_like, execute, note_trouble, say, start
+from kachelib.invocation import Invocation, answer, complain, end_like, execute, note_hit, note_trouble, say, start
 from kachelib.invocation import record as record_event
 from kachelib.key import digest_bytes
 from kachelib.outcome import NotACompile, Refusal
@@ -184,18 +184,7 @@ def _restore(call: Invocation, action: "Action", candidate: "Candidate", store: 
         # The target cannot be written; the compiler will say so better.
         return False
     store.touch_entry(action.key)
-    event = call.event
-    event.result = outcome.LOCAL_HIT
-    if call.settings.has_remote:
-        prefetched = store.was_prefetched(candidate.cache_key)
-        if candidate.cache_key == call.fetched:
-            event.result = outcome.REMOTE_HIT
-        elif prefetched:
-            event.result = outcome.PREFETCH_HIT
-    event.reason = ""
-    event.cache_key = candidate.cache_key
-    event.compile_time_ms = candidate.compile_ms
-    event.size = candidate.size()
+    note_hit(call, candidate, store)
     close(call, action)
     return True
 

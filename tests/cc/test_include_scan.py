@@ -14,7 +14,6 @@ from kachelib.include_scan import (
     HAS_QUOTED,
     INCBIN,
     NEXT,
-    PLACE,
     PRAGMA,
     QUOTED,
     TIME,
@@ -66,7 +65,6 @@ def test_headers_are_found(text: bytes, headers: List[Tuple[str, str]]) -> None:
         (b'asm("\\t.include \\"x\\"");', {ASM_INCLUDE}),
         (b'x.include = 1;\n', set()),
         (b'#pragma GCC dependency "x"\n', {PRAGMA}),
-        (b"__builtin_FILE()", {PLACE}),
         (b"int plain;\n", set()),
     ],
 )
