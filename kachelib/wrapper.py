@@ -192,8 +192,11 @@ def _restore(call: Invocation, action: "Action", candidate: "Candidate", store: 
 def miss(call: Invocation, action: "Action") -> int:
     """Compile once, whoever else wants the same now, and store what came of it."""
     from kachelib import compile
+    from kachelib.heartbeat import Heartbeat
 
+    heartbeat = Heartbeat(call.settings, "waiting for another compile of " + action.plan.crate_name)
     claim = call.store.claim(action.key, PATIENCE, _purpose(call, action))
+    heartbeat.doing = "compiling " + action.plan.crate_name
     try:
         # Whoever held the claim may have compiled what we need.
         known = claim is not None and call.store.has_entry(action.key) and not actions.changed_input(action)
@@ -214,6 +217,7 @@ def miss(call: Invocation, action: "Action") -> int:
             call.event.result = outcome.PASSTHROUGH
             call.event.reason = "the compiler failed"
     finally:
+        heartbeat.stop()
         if claim is not None:
             call.store.release(action.key, claim)
     close(call, action)
