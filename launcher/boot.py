@@ -6,8 +6,8 @@ file. Knows nothing of what the program does, only whether a command line is a c
     parts    (this code, modules, doors, cold, natives, build): what the stub read for this interpreter
     modules  ((name, code), ...) of the modules that every call loads, each after those it imports
     doors    {what kache.compiler_call() says: the same, marshalled, of what that call loads besides}
-    cold     {name: (offset from File.base, packed length, is package)}; or {name: (bytes, 0, is package)}; or, of a
-             module behind a door, {name: (door, 0, is package)}
+    cold     {name: (offset from File.base, packed length, is package)}; where it is not packed, the offset is ~offset;
+             or {name: (bytes, 0, is package)}; or, of a module behind a door, {name: (door, 0, is package)}
     natives  {(name, tag): (directory, main file, ((file, offset, packed length, length), ...))}, main file last
     tag      the interpreter's suffix of extension modules and what native_tags() says
     build    the name of this build: hex digits
@@ -283,6 +283,8 @@ class Cold:
             return
         if isinstance(where, bytes):
             data = where
+        elif where < 0:
+            data = self.file.read(self.file.base + ~where, length)
         else:
             import zlib
 

@@ -6,7 +6,7 @@ it did not know (whole). Knows nothing of files but the archive it is given.
 
     region = blob cold
     blob   = marshal (code of boot.py, modules, doors, cold, natives, build); boot.py says what these are
-    cold   = the marshalled code of the cold modules, each zlib-compressed, at the offsets the blob names
+    cold   = the marshalled code of the cold modules, at the offsets the blob names; zlib-compressed but for a miss's
 """
 
 import ast
@@ -34,6 +34,15 @@ Sources = Dict[str, Source]
 ROOT = "kache"
 DOORS = ("wrapper", "cc_wrapper")
 
+# What a compile that has to run loads: left as it is, for zlib would cost each of them a tenth of a millisecond.
+MISS = frozenset(
+    "kachelib." + name
+    for name in (
+        *("archive", "collect", "compile", "evict", "heartbeat", "link", "taker"),
+        *("cc_collect", "cc_compile", "include_scan", "include_search", "preprocessed"),
+    )
+)
+
 
 class Trim(ast.NodeTransformer):
     """Take out what nothing reads at run time: annotations and what stands under TYPE_CHECKING."""
@@ -57,6 +66,16 @@ class Trim(ast.NodeTransformer):
         return self.generic_visit(ast.copy_location(ast.Assign([node.target], node.value), node))
 
 
+class TrimCold(Trim):
+    """The same, without what a class may read of itself."""
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        return self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        return self.generic_visit(node)
+
+
 def hot_code(text: bytes, file: str) -> CodeType:
     """Code without docstrings, assertions and annotations."""
     tree = Trim().visit(ast.parse(text, file))
@@ -65,7 +84,14 @@ def hot_code(text: bytes, file: str) -> CodeType:
 
 
 def cold_code(text: bytes, file: str) -> CodeType:
-    """Code as Python compiles it: argparse reads docstrings, dataclasses read annotations."""
+    """The same, but for the annotations of fields, which NamedTuple and dataclasses read."""
+    tree = TrimCold().visit(ast.parse(text, file))
+    code: CodeType = compile(ast.fix_missing_locations(tree), file, "exec", dont_inherit=True, optimize=2)
+    return code
+
+
+def foreign_code(text: bytes, file: str) -> CodeType:
+    """Code of a library as Python compiles it: some read their own docstrings, and rely on assertions."""
     code: CodeType = compile(text, file, "exec", dont_inherit=True, optimize=0)
     return code
 
@@ -132,10 +158,12 @@ def region(boot: bytes, sources: Sources, natives: Dict[Any, Any], build: str, i
     }
     cold = b""
     for name in sorted(set(sources) - set(first) - set(table)):
-        code = stable(cold_code(sources[name].text, sources[name].file))
-        if not inline:
+        make = cold_code if name.startswith("kachelib.") else foreign_code
+        code = stable(make(sources[name].text, sources[name].file))
+        if not inline and name not in MISS:
             code = zlib.compress(code, 9)
-        table[name] = (code if inline else len(cold), len(code), sources[name].package)
+        where = code if inline else ~len(cold) if name in MISS else len(cold)
+        table[name] = (where, len(code), sources[name].package)
         cold += b"" if inline else code
     blob = stable((hot_code(boot, "launcher/boot.py"), codes(first), doors, table, natives, build))
     return blob + cold, len(blob)

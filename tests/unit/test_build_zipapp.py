@@ -76,11 +76,37 @@ def empty() -> None:
     assert b"nowhere" not in marshal.dumps(code) and code.co_filename == "kachelib/x.py"
 
 
-def test_cold_code_keeps_what_argparse_and_dataclasses_read() -> None:
+FIELDS = b'''"""Doc."""
+from typing import NamedTuple
+assert True
+class Pair(NamedTuple):
+    """Two."""
+    left: int
+    right: str = "r"
+def f(a: int): ...
+'''
+
+
+def test_cold_code_keeps_the_fields_of_records() -> None:
     names: Dict[str, object] = {}
-    exec(compiler.cold_code(b'"""Doc."""\nassert True\ndef f(a: int): ...\n', "f.py"), names)
+    exec(compiler.cold_code(FIELDS, "f.py"), names)
+    pair = names["Pair"]
+    assert isinstance(pair, type) and pair(1) == (1, "r")
+    assert isinstance(names["f"], types.FunctionType) and names["f"].__annotations__ == {}
+    assert names.get("__doc__") is None
+
+
+def test_a_library_stays_as_python_compiles_it() -> None:
+    names: Dict[str, object] = {}
+    exec(compiler.foreign_code(FIELDS, "f.py"), names)
     assert names["__doc__"] == "Doc."
     assert isinstance(names["f"], types.FunctionType) and names["f"].__annotations__ == {"a": int}
+
+
+def test_what_a_miss_loads_is_there_and_is_not_hot() -> None:
+    own = {build_zipapp.module_name(path) for path in build_zipapp.own_sources()}
+    assert own >= compiler.MISS
+    assert not {name.rpartition(".")[2] for name in compiler.MISS} & (HOT | HOT_C)
 
 
 def test_hot_is_what_the_wrapper_imports_when_it_is_imported() -> None:
