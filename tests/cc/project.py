@@ -12,6 +12,9 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 from kachelib import roots
 from tests.world import Kache, Run, World
 
+COMPILE = ["-O1", "-Iinc", "-c", "src/main.c", "-o", "main.o"]
+NAMES = ["main.o"]
+
 # How the outputs of a compile are compared: name -> content, None where there is none.
 Outputs = Dict[str, Optional[bytes]]
 
@@ -100,3 +103,14 @@ def settle() -> None:
         if marker.stat().st_mtime_ns > before:
             marker.unlink()
             return
+
+
+def twice(project: Project, *words: str) -> List[str]:
+    """The results of two compiles; the objects have to be the same."""
+    settle()
+    first, _ = project.cached(words, NAMES)
+    second, run = project.cached(words, NAMES, trace=True)
+    assert first.outputs == second.outputs and first.status == second.status == 0, (first, second)
+    compilers = [argv for argv in run.started if Path(argv[0]).name.startswith(("cc1", "clang", "gcc", "as"))]
+    assert second.result != "local_hit" or not compilers
+    return [first.result, second.result]
