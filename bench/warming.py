@@ -171,16 +171,18 @@ def generated(ground: Ground, rounds: int) -> List[Row]:
     source = elsewhere / forest.name_of(edited) / "src" / "lib.rs"
     source.write_text(source.read_text() + "pub fn edited() {}\n")
     after = site.not_fresh("build", project=elsewhere) - stale
-    hit_by_it = {forest.name_of(number) for number in forest.above({edited}, PACKAGES)} - expected
-    text = f"{len(stale)} not Fresh of {PACKAGES + 1}, {len(expected)} expected"
-    text += f"; after one edit besides: {', '.join(sorted(after)) or 'none'}"
+    hit_by_it = {forest.name_of(number) for number in forest.above({edited}, PACKAGES)} - stale
+    # A cc crate that calls kache has its objects with debug information mapped, and they come back as well.
+    text = f"{len(stale)} not Fresh of {PACKAGES + 1}, {len(expected)} at most expected"
+    right = "just" if after == hit_by_it else "not just"
+    text += f"; after one edit besides: {len(after)}, {right} the edited package and its dependants that were Fresh"
     rows = [
         Row(
             f"{PACKAGES} path packages in another checkout",
             text,
             "only what is bound or declares nothing, and what hangs on it; after an edit what hangs on that",
             stale <= expected and after == hit_by_it,
-            {"stale": sorted(stale), "expected": sorted(expected), "after": sorted(after)},
+            {"stale": sorted(stale), "expected": sorted(expected), "after": sorted(after), "due": sorted(hit_by_it)},
         )
     ]
     peers = Peers(ground)

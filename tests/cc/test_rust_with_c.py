@@ -38,7 +38,6 @@ def build(
 
     def run(ws: Path, warm: bool) -> Run:
         env: Dict[str, Optional[str]] = {
-            "CC_KNOWN_WRAPPER_CUSTOM": kache_file.path.name,
             "KACHE_CACHE_EXECUTABLES": "1",
             "KACHE_WARM_TARGETS": "1" if warm else "0",
             "CARGO_NET_OFFLINE": "false",
