@@ -1,46 +1,25 @@
-"""``kache why-miss``: which input of a compile changed, name by name, old and new.
+"""``kache why-miss``: why a crate was compiled, or all that the last build compiled, and which change was the first.
 
-Owns the comparison of two compiles: of what was known before the sources were
-read (the transcript in an entry) and of what each run read (its candidate).
-Shows no value that looks like a secret.
+Owns the command and the look of its answers. What differs, difference.py says;
+from what, past.py; what is at the root of it, root_cause.py.
 """
 
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
-from kachelib import console, history, index, inventory, redact
-from kachelib.entry import Candidate, Entry
+from kachelib import builds, console, difference, history, index, root_text
+from kachelib.builds import COMPILED, Build, began
+from kachelib.difference import Change
+from kachelib.entry import Candidate
 from kachelib.history import Event
-from kachelib.outcome import DUP, HITS, MISS, PASSTHROUGH, REFUSALS, KacheError
+from kachelib.outcome import HITS, PASSTHROUGH, REFUSALS, KacheError
+from kachelib.past import Past, Run
+from kachelib.root_cause import Graph, Miss
+from kachelib.root_text import MOST_NAMED
 from kachelib.store import Store
 
-Fields = List[Tuple[str, str]]
-
-COMPILED = (MISS, DUP)
-
-# A build asks for several units of one crate (library, tests) within this, seconds.
-SAME_BUILD = 600.0
-
-# More actions of one crate than this are an edit history; the newest tell enough.
-MOST_COMPARED = 200
-
-# Tags whose difference means another kind of compile, not a changed input.
-KIND_TAGS = ("--crate-type", "--emit", "--test", "driver", "--target")
-KIND_WEIGHT = 100
-
-# Of what changed, where there is one line for it.
-MOST_NAMED = 3
-
-# How much of a digest tells two apart.
-SHORT_DIGEST = 12
-
-
-class Change(NamedTuple):
-    """One input that differs. old, new: as they may be shown; "" for absent."""
-
-    name: str
-    old: str
-    new: str
+# Of one miss, so many ways to a root are told.
+MOST_WAYS = 4
 
 
 class Explanation(NamedTuple):
@@ -61,55 +40,45 @@ def run(argv: List[str]) -> int:
     """``kache why-miss``; returns the exit code."""
     parser = console.Parser(
         "why-miss",
-        "Tell which input of a crate changed when it was last compiled: name by name, old and new.",
-        "Exit codes: 0 told; 1 the event log knows no compile of that crate; 2 wrong use.",
+        "Tell which input of a crate changed when it was last compiled, name by name, old and new, and where that\n"
+        "began. Without CRATE: where all began that the last build compiled.",
+        "Exit codes: 0 told; 1 the event log knows no compile of that crate, or no build; 2 wrong use.",
     )
-    parser.add_argument("crate", metavar="CRATE", help="the crate's name; - and _ are the same")
+    parser.add_argument("crate", nargs="?", default="", metavar="CRATE", help="its name; - and _ are the same")
+    parser.add_argument("--since", metavar="DUR", type=console.duration_argument, help="all of that time, as one build")
     parser.add_json()
     options = parser.parse_args(argv)
     cache_dir = console.store_directory(console.load_settings())
-    crate = options.crate.replace("-", "_")
     events = history.read(cache_dir).events
-    mine = [event for event in events if str(event.get("crate_name", "")).replace("-", "_") == crate]
-    found = [explain(cache_dir, event) for event in newest_compiles(mine)]
-    if options.json:
-        console.print_json({"crate_name": crate, "misses": [_fields(explanation) for explanation in found]})
-    elif found:
-        print("\n\n".join("\n".join(_lines(explanation)) for explanation in found))
-    if not found:
-        raise KacheError(_nothing(options.crate, mine))
-    return 0
+    first = time.time() - options.since if options.since is not None else 0.0
+    with index.opened(cache_dir) as view:
+        past = Past(view, Store(cache_dir, writable=False))
+        recent = [event for event in events if event["end_time"] >= first]
+        found = iter([Build(recent)] if first and recent else builds.newest_first(recent, past))
+        if options.crate:
+            return _crate(options.crate, events, found, past, options.json)
+        return _build(next(found, None), events, past, options.json)
 
 
-def newest_compiles(events: Sequence[Event]) -> List[Event]:
-    """The last compile of each kind of unit that the newest build asked for, the newest first."""
-    compiles = [event for event in events if event["result"] in COMPILED]
-    found: Dict[str, Event] = {}
-    for event in reversed(compiles):
-        if compiles[-1]["end_time"] - event["end_time"] <= SAME_BUILD:
-            found.setdefault(str(event.get("crate_types", "")), event)
-    return list(found.values())
-
-
-def explain(cache_dir: str, event: Event) -> Explanation:
-    """Compare the compile of ``event`` with the run before it that is most like it."""
-    store = Store(cache_dir, writable=False)
-    entry = store.read_entry(str(event.get("action_key", "")))
+def explain(past: Past, event: Event, without: Sequence[str] = ()) -> Explanation:
+    """Compare the compile of ``event`` with the one before it that is most like it. without: as in ``Past.before``."""
+    action_key = str(event.get("action_key", ""))
+    entry = past.entry(action_key)
     if entry is None:
         return Explanation(event, "", 0.0, [])
-    now = time.time()
-    candidates = list(entry.candidates())
-    mine = next((c for c in candidates if c.cache_key == event.get("cache_key")), None)
-    others = [c for c in candidates if c is not mine]
-    if mine is not None and others:
-        compared = [(_input_changes(other, mine), other) for other in others]
-        changes, nearest = min(compared, key=lambda pair: (len(pair[0]), -pair[1].created))
-        return Explanation(event, "inputs", now - nearest.created, changes)
-    other_entry = _nearest_action(store, event, entry)
-    if other_entry is None:
+    mine = past.run(action_key, str(event.get("cache_key", "")))
+    if mine is None:
+        # Not stored, or gone since: only what was known before the sources were read can be compared.
+        unknown = Candidate()
+        unknown.crate_name = str(event["crate_name"])
+        mine = Run(action_key, entry.transcript(), unknown)
+    other = past.before(mine, began(event), without)
+    if other is None:
         return Explanation(event, "", 0.0, [])
-    made = next(other_entry.candidates()).created
-    return Explanation(event, "action", now - made, transcript_changes(other_entry.transcript(), entry.transcript()))
+    age = time.time() - other.candidate.created
+    if other.action_key == action_key:
+        return Explanation(event, "inputs", age, _shown(difference.of_runs(other.candidate, mine.candidate)))
+    return Explanation(event, "action", age, _shown(difference.of_commands(other.command, mine.command)))
 
 
 def in_short(cache_dir: str, events: Sequence[Event], crate_name: str, crate_types: str) -> str:
@@ -119,116 +88,118 @@ def in_short(cache_dir: str, events: Sequence[Event], crate_name: str, crate_typ
     newest = next((event for event in reversed(mine) if event["result"] in COMPILED), None)
     if newest is None:
         return ""
-    names = [change.name for change in explain(cache_dir, newest).changes]
+    with index.opened(cache_dir) as view:
+        changes = explain(Past(view, Store(cache_dir, writable=False)), newest).changes
+    names = [change.name for change in changes]
     if not names:
         return str(newest.get("reason", ""))
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return "changed: " + ", ".join(names[:MOST_NAMED]) + more
 
 
-def transcript_changes(old: Fields, new: Fields) -> List[Change]:
-    """What differs between two transcripts, in the order of the new one."""
-    before, after = _by_name(old), _by_name(new)
-    changes = []
-    for name in [*after, *(name for name in before if name not in after)]:
-        gone = _minus(before.get(name, []), after.get(name, []))
-        came = _minus(after.get(name, []), before.get(name, []))
-        for i in range(max(len(gone), len(came))):
-            was = gone[i] if i < len(gone) else ""
-            is_now = came[i] if i < len(came) else ""
-            changes.append(Change(name, _shown(name, was), _shown(name, is_now)))
-    if not changes and old != new:
-        changes.append(Change("the order of arguments", "", ""))
-    return changes
+def _crate(name: str, events: List[Event], found: Iterator[Build], past: Past, as_json: bool) -> int:
+    """Tell of the newest build that compiled a crate."""
+    crate = _plain(name)
+    build = next((each for each in found if any(_is_of(event, crate) for event in each.compiled())), None)
+    if build is None:
+        raise KacheError(_nothing(name, [event for event in events if _is_of(event, crate)]))
+    graph = Graph(past, events, build)
+    misses = graph.misses()
+    fresh = [str(event.get("cache_key")) for event in build.compiled()]
+    told = [(miss, explain(past, miss.event, fresh)) for miss in reversed(misses) if _is_of(miss.event, crate)]
+    if as_json:
+        documents = [{**_fields(explanation), **_way_fields(graph, misses, miss)} for miss, explanation in told]
+        console.print_json({"crate_name": crate, "misses": documents})
+    else:
+        blocks = [_lines(explanation) + _way_lines(graph, misses, miss) for miss, explanation in told]
+        print("\n\n".join("\n".join(block) for block in blocks))
+    return 0
 
 
-def _nearest_action(store: Store, event: Event, entry: Entry) -> Optional[Entry]:
-    """The entry of the same crate, made earlier, whose transcript differs least from that of ``entry``."""
-    start = history.number(event, "start_time") or float(event["end_time"])
-    with index.opened(store.root) as view:
-        items = [item for item in view.items(str(event["crate_name"])) if item.created <= start]
-    keys = list(dict.fromkeys(item.action_key for item in items if item.action_key != event["action_key"]))
-    mine = entry.transcript()
-    best: Optional[Entry] = None
-    least = 0
-    for key in keys[:MOST_COMPARED]:
-        other = store.read_entry(key)
-        if other is None or not len(other):
-            continue
-        changes = transcript_changes(other.transcript(), mine)
-        weight = sum(KIND_WEIGHT if change.name in KIND_TAGS else 1 for change in changes)
-        # Items come the newest first, so on equal weight the newer one stays.
-        if best is None or weight < least:
-            best, least = other, weight
-    return best
+def _build(build: Optional[Build], events: List[Event], past: Past, as_json: bool) -> int:
+    """Tell of all that a build compiled."""
+    if build is None:
+        raise KacheError("the event log knows no build; does Cargo call kache? 'kache doctor' looks")
+    graph = Graph(past, events, build)
+    misses = graph.misses()
+    weights = {root: root_text.weigh(misses, [root]) for miss in misses for root in miss.roots}
+    ordered = sorted(weights, key=lambda root: -weights[root].seconds)
+    several = [miss for miss in misses if len(miss.roots) > 1]
+    if as_json:
+        about = {
+            "start_time": build.start(),
+            "end_time": build.end(),
+            "directories": _directories(build),
+            "compiled": len(misses),
+            "hits": len(build.hits()),
+            "compile_time_ms": int(root_text.seconds(misses) * 1000),
+        }
+        roots = [root_text.fields(graph, root, weights[root]) for root in ordered]
+        mixed = [
+            {"crate_name": miss.event["crate_name"], "roots": [root_text.root_line(graph, root) for root in miss.roots]}
+            for miss in several
+        ]
+        console.print_json({"build": about, "roots": roots, "several_roots": mixed})
+        return 0
+    lines = _build_head(build, misses)
+    for root in ordered:
+        weight = weights[root]
+        count = f"{console.plural(len(weight.misses), 'unit')}, {console.duration(weight.seconds)}"
+        lines += ["", f"{console.paint(count, 'bold')}: {root_text.root_line(graph, root)}"]
+        lines += ["  " + root_text.names(weight.crates())] if weight.misses else []
+    if several:
+        count = f"{console.plural(len(several), 'unit')}, {console.duration(root_text.seconds(several))}"
+        lines += ["", f"{console.paint(count, 'bold')}: for more than one of these"]
+        lines.append("  " + root_text.names([str(miss.event["crate_name"]) for miss in several]))
+    print("\n".join(lines))
+    return 0
 
 
-def _input_changes(old: Candidate, new: Candidate) -> List[Change]:
-    """What two runs of one action read differently."""
-    changes = []
-    before = {item.path: item for item in old.inputs}
-    after = {item.path: item for item in new.inputs}
-    for path in sorted({**before, **after}):
-        was, is_now = before.get(path), after.get(path)
-        if was is None or is_now is None or was.digest != is_now.digest:
-            changes.append(Change(path, _short(was.digest) if was else "", _short(is_now.digest) if is_now else ""))
-    was_set = {dep.name: dep for dep in old.env_deps}
-    is_set = {dep.name: dep for dep in new.env_deps}
-    for name in sorted({**was_set, **is_set}):
-        before_dep, after_dep = was_set.get(name), is_set.get(name)
-        shown_before = redact.shown_env(before_dep) if before_dep else ""
-        shown_after = redact.shown_env(after_dep) if after_dep else ""
-        if shown_before != shown_after:
-            changes.append(Change("variable " + name, shown_before, shown_after))
-    if old.fingerprint != new.fingerprint:
-        name = "other files of the package"
-        changes.append(Change(name, _short(old.fingerprint), _short(new.fingerprint)))
-    places, here = dict(old.bindings), dict(new.bindings)
-    for name in sorted({**places, **here}):
-        if places.get(name) != here.get(name):
-            changes.append(Change("place of " + name, places.get(name, ""), here.get(name, "")))
-    return changes
+def _build_head(build: Build, misses: List[Miss]) -> List[str]:
+    ago = console.age(time.time() - build.end())
+    took = console.duration(root_text.seconds(misses))
+    hits = console.plural(len(build.hits()), "hit")
+    what = f"{console.plural(len(misses), 'unit')} compiled in {took}, {hits}"
+    return [f"the last build ended {ago} ago: {what}", *("  in " + place for place in _directories(build))]
 
 
-def _by_name(fields: Fields) -> Dict[str, List[str]]:
-    """Values by the name under which they are compared: an extern by its crate, a text of several lines by line."""
-    found: Dict[str, List[str]] = {}
-    for tag, value in fields:
-        if tag == "extern":
-            name, _, rest = value.partition(" ")
-            found.setdefault("dependency " + name, []).append(rest.strip())
-        elif "\n" in value:
-            for line in value.splitlines():
-                label, colon, rest = line.partition(": ")
-                name, text = (f"{tag} {label}", rest) if colon else (tag, line)
-                found.setdefault(name, []).append(text)
-        else:
-            found.setdefault(tag, []).append(value)
-    return found
+def _directories(build: Build) -> List[str]:
+    """Where a build was, without what lies inside another of these."""
+    found = sorted({str(event["root"]) for event in build.events if event.get("root")})
+    return [place for place in found if not any(place.startswith(other + "/") for other in found)]
 
 
-def _minus(values: List[str], others: List[str]) -> List[str]:
-    left = list(others)
-    found = []
-    for value in values:
-        if value in left:
-            left.remove(value)
-        else:
-            found.append(value)
-    return found
+def _way_lines(graph: Graph, misses: List[Miss], miss: Miss) -> List[str]:
+    lines = ["  " + root_text.way(graph, miss, root) for root in miss.roots[:MOST_WAYS]]
+    if len(miss.roots) > MOST_WAYS:
+        lines.append(f"  and {len(miss.roots) - MOST_WAYS} more; 'kache why-miss' lists all")
+    others = root_text.weigh([other for other in misses if other is not miss], miss.roots)
+    if others.misses:
+        what = f"{console.plural(len(others.misses), 'other unit')} ({console.duration(others.seconds)})"
+        lines.append(f"  {what} missed only because of the same: {root_text.names(others.crates())}")
+    return lines
 
 
-def _shown(name: str, value: str) -> str:
-    if name == "salt" and value:
-        return redact.shown("KEY", value)
-    if name.startswith("env "):
-        return redact.shown(name[4:], value)
-    words = redact.shown("", value).split(" ")
-    return " ".join(_short(word) for word in words)
+def _way_fields(graph: Graph, misses: List[Miss], miss: Miss) -> Dict[str, Any]:
+    others = [other for other in misses if other is not miss]
+    roots = []
+    for root in miss.roots:
+        way = [graph.steps[key].crate for key in graph.way(miss.step, root)]
+        told = {"way": way, "told": root_text.way(graph, miss, root)}
+        roots.append({**root_text.fields(graph, root, root_text.weigh(misses, [root])), **told})
+    return {"roots": roots, "also_missed": root_text.weigh(others, miss.roots).crates()}
 
 
-def _short(word: str) -> str:
-    return word[:SHORT_DIGEST] if inventory.is_key(word) else word
+def _shown(changes: List[Change]) -> List[Change]:
+    return [difference.shown(change) for change in changes]
+
+
+def _is_of(event: Event, crate: str) -> bool:
+    return _plain(str(event.get("crate_name", ""))) == crate
+
+
+def _plain(crate: str) -> str:
+    return crate.replace("-", "_")
 
 
 def _lines(explanation: Explanation) -> List[str]:
@@ -251,11 +222,7 @@ def _lines(explanation: Explanation) -> List[str]:
         return lines
     rows = [(change.name, change.old or "-", change.new or "-") for change in explanation.changes]
     room = max(0, console.width() - 2)
-    lines += ["  " + line for line in console.table(("~CHANGED", "~OLD", "~NEW"), rows, room)]
-    names = [change.name[11:] for change in explanation.changes if change.name.startswith("dependency ")]
-    if names:
-        lines.append(f"  a dependency was compiled differently: 'kache why-miss {names[0]}' may tell why")
-    return lines
+    return lines + ["  " + line for line in console.table(("~CHANGED", "~OLD", "~NEW"), rows, room)]
 
 
 def _fields(explanation: Explanation) -> Dict[str, Any]:
