@@ -85,13 +85,16 @@ def _is_same_unit(event: Event, other: Event, past: Past, waited: bool) -> bool:
     one, two = str(event.get("action_key", "")), str(other.get("action_key", ""))
     if not one or not two:
         return False
-    if str(event["crate_name"]).startswith(C_CRATE):
-        return one == two and waited
-    entries = past.entry(one), past.entry(two)
-    if one == two or entries[0] is None or entries[1] is None:
-        return one == two
+    of_c = str(event["crate_name"]).startswith(C_CRATE)
+    if one == two:
+        return waited or not of_c
+    entries = [past.entry(key) for key in (one, two)]
     commands = [entry.transcript() for entry in entries if entry]
     fields = [dict(command) for command in commands]
+    if len(fields) < len(entries):
+        return False
+    if of_c:
+        return waited and all(fields[0].get(tag) == fields[1].get(tag) for tag in ("source", "cwd"))
     if fields[0].get(_UNIT_TAGS[0]) and all(fields[0].get(tag) == fields[1].get(tag) for tag in _UNIT_TAGS):
         return True
     plain = [[field for field in command if field[0] not in _FOLLOWING_TAGS] for command in commands]

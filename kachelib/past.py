@@ -16,9 +16,10 @@ from kachelib.store import Store
 MOST_COMPARED = 200
 
 # Of two compiles that differ in one of these, neither is an earlier one of the other: not of a crate of Cargo's, for
-# many packages have a crate "build_script_build", and not of a C source, for many directories have a main.c.
+# many packages have a crate "build_script_build", and not of a C source, for many directories have a main.c, and its
+# preprocessed text has entries of a schema of its own.
 RUST_IDENTITY = ("env CARGO_PKG_NAME",)
-C_IDENTITY = ("source", "cwd", "language")
+C_IDENTITY = ("schema", "source", "cwd", "language")
 
 
 class Run(NamedTuple):

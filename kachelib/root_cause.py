@@ -216,6 +216,9 @@ def _inputs(old: Run, new: Run) -> List[Change]:
     linked: Dict[str, List[Change]] = {}
     for change in difference.of_files(old.candidate, new.candidate):
         name = _artifact(change.name)
+        if not (inventory.is_key(change.old) or inventory.is_key(change.new)):
+            # Where a file was looked for in vain follows from the files that were found.
+            continue
         if name:
             linked.setdefault(name, []).append(change)
         else:

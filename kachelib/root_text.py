@@ -59,7 +59,8 @@ def root_line(graph: Graph, root: Root) -> str:
     if len(root.packages) == 1:
         name = crates[0] if len(crates) == 1 or crates[0].startswith(C_CRATE) else root.packages[0]
     else:
-        name = f"in {console.plural(len(crates), 'crate')}"
+        of_c = all(crate.startswith(C_CRATE) for crate in crates)
+        name = "in " + console.plural(len(root.packages), "C file" if of_c else "package")
     return f"{name}: {_changes(graph, root.changes, root.steps[0])}"
 
 

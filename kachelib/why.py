@@ -145,6 +145,7 @@ def _build(build: Optional[Build], events: List[Event], past: Past, as_json: boo
     for root in ordered:
         weight = weights[root]
         count = f"{console.plural(len(weight.misses), 'unit')}, {console.duration(weight.seconds)}"
+        count = count if weight.misses else "no unit for this alone"
         lines += ["", f"{console.paint(count, 'bold')}: {root_text.root_line(graph, root)}"]
         lines += ["  " + root_text.names(weight.crates())] if weight.misses else []
     if several:

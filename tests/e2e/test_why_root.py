@@ -78,7 +78,7 @@ def test_a_flag_is_the_root_of_all(made: Make) -> None:
     builds = made(workspace_of(LINE))
     assert builds.build(RUSTFLAGS="-C debug-assertions=off") == set(LINE)
     [root] = builds.roots()
-    assert root["text"] == "in 4 crates: -C debug-assertions off was added"
+    assert root["text"] == "in 4 packages: -C debug-assertions off was added"
     assert sorted(root["only_because_of_it"]) == sorted(LINE)
 
 
@@ -87,7 +87,7 @@ def test_a_flag_and_an_edit_are_told_apart(made: Make) -> None:
     builds.edit("top/src/lib.rs", source("top", ("mid",), 2))
     builds.build(RUSTFLAGS="-C debug-assertions=off")
     roots = {root["text"].partition(":")[0]: sorted(root["only_because_of_it"]) for root in builds.roots()}
-    assert roots == {"in 4 crates": ["base", "mid"], "top": []}
+    assert roots == {"in 4 packages": ["base", "mid"], "top": []}
     assert {mixed["crate_name"] for mixed in builds.document()["several_roots"]} == {"top", "app"}
 
 
@@ -184,7 +184,7 @@ def test_a_bumped_dependency_is_the_root_by_its_version(world: World, cargo: Car
 
 
 def test_a_dependency_that_came_from_the_cache_is_followed_too(made: Make) -> None:
-    """The bottom is back in an older state, and hits; what was never built on it misses for the change of the bottom."""
+    """The bottom is in an older state again, and hits; what was never built on it misses, for the bottom's change."""
     builds = made(workspace_of(LINE))
     builds.edit("base/src/lib.rs", source("base", (), 2))
     builds.build("-p", "base")
