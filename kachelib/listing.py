@@ -7,7 +7,7 @@ details, the entries.
 import time
 from typing import Any, Dict, List, Optional
 
-from kachelib import console, index, redact
+from kachelib import console, index, pager, redact
 from kachelib.entry import Candidate
 from kachelib.index import Item
 from kachelib.outcome import StoreError
@@ -31,17 +31,19 @@ def run(argv: List[str]) -> int:
         "--sort", choices=SORTS, default="name", help="biggest, most used, latest used first (default: name)"
     )
     parser.add_json()
+    pager.add_option(parser)
     options = parser.parse_args(argv)
-    cache_dir = console.store_directory(console.load_settings())
+    settings = console.load_settings()
+    cache_dir = console.store_directory(settings)
     with index.opened(cache_dir) as view:
         items = ordered(view.items(options.crate), options.sort)
     if options.json:
         details = _details(cache_dir, items) if options.crate else {}
         console.print_json({"entries": [_fields(item, details.get(item.cache_key)) for item in items]})
-    elif options.crate:
-        _print_details(items, _details(cache_dir, items))
     else:
-        _print_table(items)
+        lines = _detail_lines(items, _details(cache_dir, items)) if options.crate else _table_lines(items)
+        if lines:
+            pager.show("\n".join(lines), settings, not options.no_pager)
     if options.crate and not items:
         raise StoreError(f"there is no entry of a crate named '{options.crate}'; 'kache list' shows all")
     return 0
@@ -58,7 +60,7 @@ def ordered(items: List[Item], sort: str) -> List[Item]:
     return items
 
 
-def _print_table(items: List[Item]) -> None:
+def _table_lines(items: List[Item]) -> List[str]:
     now = time.time()
     heads = ("~CRATE", "~TYPES", ">SIZE", ">HITS", ">USED", "CACHE KEY")
     rows = [
@@ -72,24 +74,25 @@ def _print_table(items: List[Item]) -> None:
         )
         for item in items
     ]
-    if rows:
-        print("\n".join(console.table(heads, rows)))
-    print(f"{console.plural(len(items), 'entry')}, {console.size(sum(item.size for item in items))}")
+    total = f"{console.plural(len(items), 'entry')}, {console.size(sum(item.size for item in items))}"
+    return [*(console.table(heads, rows) if rows else []), total]
 
 
-def _print_details(items: List[Item], details: Dict[str, Candidate]) -> None:
+def _detail_lines(items: List[Item], details: Dict[str, Candidate]) -> List[str]:
     now = time.time()
+    lines = []
     for item in items:
         used = f"{console.age(now - item.last_use())} ago"
         hits = f"{console.plural(item.hits, 'hit')}, used {used}, made {console.age(now - item.created)} ago"
-        print(console.paint(f"{item.crate_name} ({item.crate_types})", "bold"))
-        print(f"  cache key   {item.cache_key}")
-        print(f"  action key  {item.action_key}")
-        print(f"  {hits}, compiled in {console.duration(item.compile_ms / 1000)}")
+        lines.append(console.paint(f"{item.crate_name} ({item.crate_types})", "bold"))
+        lines.append(f"  cache key   {item.cache_key}")
+        lines.append(f"  action key  {item.action_key}")
+        lines.append(f"  {hits}, compiled in {console.duration(item.compile_ms / 1000)}")
         candidate = details.get(item.cache_key)
         if candidate is not None:
-            print("\n".join("  " + line for line in _candidate_lines(candidate)))
-        print()
+            lines += ["  " + line for line in _candidate_lines(candidate)]
+        lines.append("")
+    return lines
 
 
 def _candidate_lines(candidate: Candidate) -> List[str]:

@@ -159,6 +159,8 @@ SETTINGS = (
     Setting("log_file", "KACHE_LOG_FILE", "", TEXT, "kache=info", help="log filter of the file log"),
     Setting("progress", "KACHE_PROGRESS", "", CHOICE, "auto", help="a line for each crate",
             choices=("auto", "always", "never")),
+    Setting("pager", "KACHE_PAGER", "", TEXT, "", help="program that long output on a terminal goes through",
+            ours=True),
 )  # fmt: skip
 
 
@@ -229,6 +231,7 @@ class Settings:
     log: str
     log_file: str
     progress: str
+    pager: str
 
     file: str
     log_path: str

@@ -7,7 +7,7 @@ from what, past.py; what is at the root of it, root_cause.py.
 import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
-from kachelib import builds, console, difference, history, index, root_text
+from kachelib import builds, console, difference, history, index, pager, root_text
 from kachelib.builds import COMPILED, Build, began
 from kachelib.difference import Change
 from kachelib.entry import Candidate
@@ -36,6 +36,13 @@ class Explanation(NamedTuple):
     changes: List[Change]
 
 
+class Answer(NamedTuple):
+    """The same as one JSON document, and as lines for people."""
+
+    document: Dict[str, Any]
+    lines: List[str]
+
+
 def run(argv: List[str]) -> int:
     """``kache why-miss``; returns the exit code."""
     parser = console.Parser(
@@ -47,8 +54,10 @@ def run(argv: List[str]) -> int:
     parser.add_argument("crate", nargs="?", default="", metavar="CRATE", help="its name; - and _ are the same")
     parser.add_argument("--since", metavar="DUR", type=console.duration_argument, help="all of that time, as one build")
     parser.add_json()
+    pager.add_option(parser)
     options = parser.parse_args(argv)
-    cache_dir = console.store_directory(console.load_settings())
+    settings = console.load_settings()
+    cache_dir = console.store_directory(settings)
     events = history.read(cache_dir).events
     first = time.time() - options.since if options.since is not None else 0.0
     with index.opened(cache_dir) as view:
@@ -56,8 +65,14 @@ def run(argv: List[str]) -> int:
         recent = [event for event in events if event["end_time"] >= first]
         found = iter([Build(recent)] if first and recent else builds.newest_first(recent, past))
         if options.crate:
-            return _crate(options.crate, events, found, past, options.json)
-        return _build(next(found, None), events, past, options.json)
+            document, lines = _crate(options.crate, events, found, past)
+        else:
+            document, lines = _build(next(found, None), events, past)
+    if options.json:
+        console.print_json(document)
+    else:
+        pager.show("\n".join(lines), settings, not options.no_pager)
+    return 0
 
 
 def explain(past: Past, event: Event, without: Sequence[str] = ()) -> Explanation:
@@ -97,8 +112,8 @@ def in_short(cache_dir: str, events: Sequence[Event], crate_name: str, crate_typ
     return "changed: " + ", ".join(names[:MOST_NAMED]) + more
 
 
-def _crate(name: str, events: List[Event], found: Iterator[Build], past: Past, as_json: bool) -> int:
-    """Tell of the newest build that compiled a crate."""
+def _crate(name: str, events: List[Event], found: Iterator[Build], past: Past) -> Answer:
+    """The newest build that compiled a crate. Raises KacheError where none did."""
     crate = _plain(name)
     build = next((each for each in found if any(_is_of(event, crate) for event in each.compiled())), None)
     if build is None:
@@ -107,17 +122,15 @@ def _crate(name: str, events: List[Event], found: Iterator[Build], past: Past, a
     misses = graph.misses()
     fresh = [str(event.get("cache_key")) for event in build.compiled()]
     told = [(miss, explain(past, miss.event, fresh)) for miss in reversed(misses) if _is_of(miss.event, crate)]
-    if as_json:
-        documents = [{**_fields(explanation), **_way_fields(graph, misses, miss)} for miss, explanation in told]
-        console.print_json({"crate_name": crate, "misses": documents})
-    else:
-        blocks = [_lines(explanation) + _way_lines(graph, misses, miss) for miss, explanation in told]
-        print("\n\n".join("\n".join(block) for block in blocks))
-    return 0
+    documents = [{**_fields(explanation), **_way_fields(graph, misses, miss)} for miss, explanation in told]
+    lines: List[str] = []
+    for miss, explanation in told:
+        lines += [*([""] if lines else []), *_lines(explanation), *_way_lines(graph, misses, miss)]
+    return Answer({"crate_name": crate, "misses": documents}, lines)
 
 
-def _build(build: Optional[Build], events: List[Event], past: Past, as_json: bool) -> int:
-    """Tell of all that a build compiled."""
+def _build(build: Optional[Build], events: List[Event], past: Past) -> Answer:
+    """All that a build compiled. Raises KacheError where there is none."""
     if build is None:
         raise KacheError("the event log knows no build; does Cargo call kache? 'kache doctor' looks")
     graph = Graph(past, events, build)
@@ -125,22 +138,6 @@ def _build(build: Optional[Build], events: List[Event], past: Past, as_json: boo
     weights = {root: root_text.weigh(misses, [root]) for miss in misses for root in miss.roots}
     ordered = sorted(weights, key=lambda root: -weights[root].seconds)
     several = [miss for miss in misses if len(miss.roots) > 1]
-    if as_json:
-        about = {
-            "start_time": build.start(),
-            "end_time": build.end(),
-            "directories": _directories(build),
-            "compiled": len(misses),
-            "hits": len(build.hits()),
-            "compile_time_ms": int(root_text.seconds(misses) * 1000),
-        }
-        roots = [root_text.fields(graph, root, weights[root]) for root in ordered]
-        mixed = [
-            {"crate_name": miss.event["crate_name"], "roots": [root_text.root_line(graph, root) for root in miss.roots]}
-            for miss in several
-        ]
-        console.print_json({"build": about, "roots": roots, "several_roots": mixed})
-        return 0
     lines = _build_head(build, misses)
     for root in ordered:
         weight = weights[root]
@@ -152,8 +149,26 @@ def _build(build: Optional[Build], events: List[Event], past: Past, as_json: boo
         count = f"{console.plural(len(several), 'unit')}, {console.duration(root_text.seconds(several))}"
         lines += ["", f"{console.paint(count, 'bold')}: for more than one of these"]
         lines.append("  " + root_text.names([str(miss.event["crate_name"]) for miss in several]))
-    print("\n".join(lines))
-    return 0
+    document = {
+        "build": _build_fields(build, misses),
+        "roots": [root_text.fields(graph, root, weights[root]) for root in ordered],
+        "several_roots": [
+            {"crate_name": miss.event["crate_name"], "roots": [root_text.root_line(graph, root) for root in miss.roots]}
+            for miss in several
+        ],
+    }
+    return Answer(document, lines)
+
+
+def _build_fields(build: Build, misses: List[Miss]) -> Dict[str, Any]:
+    return {
+        "start_time": build.start(),
+        "end_time": build.end(),
+        "directories": _directories(build),
+        "compiled": len(misses),
+        "hits": len(build.hits()),
+        "compile_time_ms": int(root_text.seconds(misses) * 1000),
+    }
 
 
 def _build_head(build: Build, misses: List[Miss]) -> List[str]:
