@@ -37,6 +37,7 @@ COMMANDS: Dict[str, Command] = {
     "salt": Command("salt_command", "run", "a value that changes with the Nix toolchain, for KACHE_KEY_SALT"),
     "key": Command("key_command", "run", "make a pair of keys to sign what goes to the remote"),
     "doctor": Command("doctor", "run", "check this machine, the setup and the store"),
+    "completions": Command("completions", "run", "a script that has a shell complete all this"),
     "init": Command("setup", "run", "make kache Cargo's compiler wrapper, or undo that"),
     "bench": Command("bench_command", "run", "build a project without cache, cold and warm, and compare"),
     "config": Command("config_show", "run", "show every setting and where it comes from"),

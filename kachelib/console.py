@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sys
-from typing import Any, Dict, List, NoReturn, Optional, Sequence, TextIO
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, TextIO
 
 from kachelib import config, extra_inputs, log
 from kachelib.config import Settings
@@ -24,8 +24,19 @@ _SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 
+class ParserMade(Exception):
+    """Instead of parsing: what ``parser_of`` wants to know. Not an error."""
+
+    def __init__(self, parser: "Parser") -> None:
+        super().__init__()
+        self.parser = parser
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, with exit code 2, raised as UsageError."""
+
+    # while ``parser_of`` asks for it
+    only_made = False
 
     def __init__(self, name: str, description: str, epilog: str = "") -> None:
         super().__init__(
@@ -39,9 +50,27 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog[6:]}: {message}; see '{self.prog} --help'")
 
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """As argparse's; a command's first step, before it looks at anything else."""
+        if Parser.only_made:
+            raise ParserMade(self)
+        return super().parse_known_args(args, namespace)
+
     def add_json(self) -> None:
         """The option every command has that a script would call."""
         self.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def parser_of(command: Callable[[List[str]], int]) -> Optional[Parser]:
+    """The parser that a command makes, without running it; None of a command that parses nothing."""
+    Parser.only_made = True
+    try:
+        command([])
+    except ParserMade as made:
+        return made.parser
+    finally:
+        Parser.only_made = False
+    return None
 
 
 def size_argument(text: str) -> int:

@@ -112,6 +112,10 @@ class Index:
             rows = self._db.execute(_ITEMS + "ORDER BY c.crate_name, c.created DESC")
         return [Item(*row) for row in rows]
 
+    def crates(self) -> List[str]:
+        """The names of all crates, sorted."""
+        return [row[0] for row in self._db.execute("SELECT DISTINCT crate_name FROM candidates ORDER BY crate_name")]
+
     def references(self) -> List[Reference]:
         """Every blob that every candidate names."""
         query = "SELECT c.cache_key, b.digest, b.size FROM blobs b JOIN candidates c ON c.id = b.candidate"
