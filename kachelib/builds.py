@@ -85,7 +85,7 @@ def _is_same_unit(event: Event, other: Event, past: Past, waited: bool) -> bool:
     one, two = str(event.get("action_key", "")), str(other.get("action_key", ""))
     if not one or not two:
         return False
-    of_c = str(event["crate_name"]).startswith(C_CRATE)
+    of_c = str(event.get("crate_name", "")).startswith(C_CRATE)
     if one == two:
         return waited or not of_c
     entries = [past.entry(key) for key in (one, two)]

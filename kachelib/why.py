@@ -85,7 +85,7 @@ def explain(past: Past, event: Event, without: Sequence[str] = ()) -> Explanatio
     if mine is None:
         # Not stored, or gone since: only what was known before the sources were read can be compared.
         unknown = Candidate()
-        unknown.crate_name = str(event["crate_name"])
+        unknown.crate_name = str(event.get("crate_name", ""))
         mine = Run(action_key, entry.transcript(), unknown)
     other = past.before(mine, began(event), without)
     if other is None:
@@ -148,12 +148,12 @@ def _build(build: Optional[Build], events: List[Event], past: Past) -> Answer:
     if several:
         count = f"{console.plural(len(several), 'unit')}, {console.duration(root_text.seconds(several))}"
         lines += ["", f"{console.paint(count, 'bold')}: for more than one of these"]
-        lines.append("  " + root_text.names([str(miss.event["crate_name"]) for miss in several]))
+        lines.append("  " + root_text.names([_name(miss) for miss in several]))
     document = {
         "build": _build_fields(build, misses),
         "roots": [root_text.fields(graph, root, weights[root]) for root in ordered],
         "several_roots": [
-            {"crate_name": miss.event["crate_name"], "roots": [root_text.root_line(graph, root) for root in miss.roots]}
+            {"crate_name": _name(miss), "roots": [root_text.root_line(graph, root) for root in miss.roots]}
             for miss in several
         ],
     }
@@ -210,6 +210,10 @@ def _shown(changes: List[Change]) -> List[Change]:
     return [difference.shown(change) for change in changes]
 
 
+def _name(miss: Miss) -> str:
+    return str(miss.event.get("crate_name", ""))
+
+
 def _is_of(event: Event, crate: str) -> bool:
     return _plain(str(event.get("crate_name", ""))) == crate
 
@@ -223,7 +227,7 @@ def _lines(explanation: Explanation) -> List[str]:
     ago = console.age(time.time() - event["end_time"])
     took = console.duration(history.number(event, "compile_time_ms") / 1000)
     kind = f" ({event['crate_types']})" if event.get("crate_types") else ""
-    lines = [console.paint(f"{event['crate_name']}{kind}: compiled {ago} ago in {took}", "bold")]
+    lines = [console.paint(f"{event.get('crate_name', '')}{kind}: compiled {ago} ago in {took}", "bold")]
     if event.get("root"):
         lines.append(f"  in {event['root']}")
     if event.get("reason"):
