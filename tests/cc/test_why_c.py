@@ -57,6 +57,16 @@ def test_two_headers_are_two_roots(project: Project) -> None:
     assert [mixed["crate_name"] for mixed in document["several_roots"]] == ["cc-one"]
 
 
+def test_places_that_are_searched_for_a_new_header_are_no_change_of_their_own(project: Project) -> None:
+    project.write(FILES)
+    make(project)
+    time.sleep(SHORT_PAUSE)
+    project.write({"src/two.c": '#include "one.h"\n' + FILES["src/two.c"].replace("BOTH;", "BOTH + ONE;")})
+    make(project)
+    [root] = roots(project.kache)
+    assert root["text"] == f"cc-two: inc/one.h came, src/two.c changed (in {project.base})"
+
+
 def test_two_sources_of_one_name_are_not_compared(project: Project) -> None:
     project.write(FILES)
     make(project)

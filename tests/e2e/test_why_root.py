@@ -125,6 +125,23 @@ def test_a_proc_macro_that_changed_is_the_root(made: Make) -> None:
     assert builds.ways("app")[0].endswith(f"mac missed because src/lib.rs changed (in {builds.ws}/mac)")
 
 
+def test_two_units_of_one_crate_in_one_build_are_not_compared_with_each_other(made: Make) -> None:
+    """Optimised for the program and not for the macro: the other unit of this build is no earlier state."""
+    files = with_macro()
+    files.update(workspace_of({"base": (), "mac": ("base",), "user": ("mac", "base"), "app": ("user",)}))
+    files["mac/Cargo.toml"] = manifest("mac", ("base",), "[lib]\nproc-macro = true\n")
+    files["mac/src/lib.rs"] = MACRO.replace('"%d".parse()', "base::value().to_string().parse()")
+    files["user/src/lib.rs"] = "pub fn value() -> u64 { mac::number!() + base::value() }\n"
+    builds = made(files)
+    builds.build("--release")
+    builds.edit("base/src/lib.rs", source("base", (), 2))
+    builds.build("--release")
+    [root] = builds.roots()
+    assert root["only_because_of_it"] == ["base", "mac", "user", "app"]
+    assert root["units"] == 6, "two units of base, and two of mac, which is a member of the workspace as well"
+    assert root["text"] == f"base: src/lib.rs changed (in {builds.ws}/base)"
+
+
 def test_a_proc_macro_that_is_not_cached_ends_the_way(made: Make) -> None:
     """Executables are not cached by default: then nobody knows what a macro was made of."""
     builds = made(with_macro(), KACHE_CACHE_EXECUTABLES="0")
@@ -222,6 +239,19 @@ def test_what_the_store_lost_is_not_blamed_on_a_change(made: Make) -> None:
     [root] = builds.roots()
     assert root["unknown"] == "the same was compiled before, but the store had lost it"
     assert root["units"] == 4 and root["changes"] == []
+
+
+def test_an_evicted_entry_is_not_blamed_on_a_change(made: Make) -> None:
+    builds = made(workspace_of(LINE))
+    builds.edit("base/src/lib.rs", source("base", (), 2))
+    builds.build()
+    [key] = [event["action_key"] for event in builds.kache.world.events()[-4:] if event["crate_name"] == "mid"]
+    Path(builds.kache.world.cache_dir, "entries", key[:2], key).unlink()
+    shutil.rmtree(builds.ws / "target")
+    assert builds.build() == {"mid"}
+    [root] = builds.roots()
+    assert root["unknown"] == "the same was compiled before, but the store had lost it"
+    assert "missed because" not in builds.said("mid")
 
 
 def test_a_purged_dependency_ends_the_way(made: Make) -> None:

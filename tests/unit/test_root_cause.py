@@ -91,6 +91,30 @@ def test_cargos_names_for_a_unit_are_a_root_only_where_nothing_else_is(
     assert texts == {"plain: -C metadata changed from 1 to 2", "optimised: -C opt-level 3 was added"}
 
 
+def test_another_unit_of_the_same_build_is_no_earlier_state(
+    world: World, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two variants of a crate, and a flag that changed for both: each is compared with itself."""
+    variants: List[Fields] = [[], [("-C relocation-model", "pic")]]
+    for variant in variants:
+        put(store, "alpha", fields=variant, age=900)
+    for age, variant in zip((6, 5), variants):
+        fields = [*variant, ("-C opt-level", "3")]
+        missed(world, put(store, "alpha", fields=fields, age=age), fields)
+    [root] = document(capsys)["roots"]
+    assert root["text"] == "alpha: -C opt-level 3 was added" and root["units"] == 2
+
+
+def test_another_kind_of_unit_is_no_earlier_state(
+    world: World, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(store, "alpha", fields=[("emit", "link")], age=900)
+    fields = [("emit", "metadata")]
+    missed(world, put(store, "alpha", fields=fields, age=5), fields)
+    [root] = document(capsys)["roots"]
+    assert root["text"] == "no earlier compile is known"
+
+
 def test_secrets_are_in_no_sentence(world: World, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     put(store, "alpha", env=[("API_TOKEN", "hunter2")], fields=[("salt", "s3cr3t-one")], age=900)
     fields = [("salt", "s3cr3t-two")]
