@@ -21,6 +21,9 @@ from kachelib.store import Store
 # Of one miss, so many ways to a root are told.
 MOST_WAYS = 4
 
+# And of one build, so many roots.
+MOST_ROOTS = 20
+
 
 class Explanation(NamedTuple):
     """Why one compile was no hit.
@@ -136,15 +139,18 @@ def _build(build: Optional[Build], events: List[Event], past: Past) -> Answer:
     graph = Graph(past, events, build)
     misses = graph.misses()
     weights = {root: root_text.weigh(misses, [root]) for miss in misses for root in miss.roots}
-    ordered = sorted(weights, key=lambda root: -weights[root].seconds)
+    ordered = sorted(weights, key=lambda root: (-weights[root].seconds, -len(root.packages)))
     several = [miss for miss in misses if len(miss.roots) > 1]
     lines = _build_head(build, misses)
-    for root in ordered:
+    for root in ordered[:MOST_ROOTS]:
         weight = weights[root]
         count = f"{console.plural(len(weight.misses), 'unit')}, {console.duration(weight.seconds)}"
-        count = count if weight.misses else "no unit for this alone"
+        if not weight.misses:
+            count = f"no unit for this alone, {sum(root in miss.roots for miss in several)} for it and others"
         lines += ["", f"{console.paint(count, 'bold')}: {root_text.root_line(graph, root)}"]
         lines += ["  " + root_text.names(weight.crates())] if weight.misses else []
+    if len(ordered) > MOST_ROOTS:
+        lines += ["", f"and {len(ordered) - MOST_ROOTS} more; 'kache why-miss --json' has all"]
     if several:
         count = f"{console.plural(len(several), 'unit')}, {console.duration(root_text.seconds(several))}"
         lines += ["", f"{console.paint(count, 'bold')}: for more than one of these"]

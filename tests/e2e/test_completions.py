@@ -4,26 +4,18 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
-from typing import Callable, Dict, Mapping, Sequence, Set
+from typing import Callable, Mapping, Sequence, Set
 
 import pytest
 
 from kachelib import cli
 from kachelib.store import Store
 from tests.stock import put
+from tests.terminal.completing import on_path, options_of
 from tests.world import Kache, World
 
 # asks: what comes after these words, the last of which is begun
 Ask = Callable[..., Set[str]]
-
-
-def options_of(kache: Kache, command: str) -> Set[str]:
-    """The options that a command's --help lists, by what it prints."""
-    found: Set[str] = set()
-    for line in kache.run(command, "--help").ok().stdout.splitlines():
-        if re.match(r"  -", line):
-            found.update(re.findall(r"(?:^|[ ,])(--?[a-z][a-z-]*)", line[2:].split("  ")[0]))
-    return found
 
 
 @pytest.fixture
@@ -36,15 +28,6 @@ def script(world: World, kache_source: Kache) -> Callable[[str], Path]:
         return path
 
     return make
-
-
-def on_path(world: World, kache: Kache) -> Dict[str, str]:
-    """The environment with a program ``kache`` on PATH."""
-    directory = world.root / "bin"
-    directory.mkdir(exist_ok=True)
-    if not (directory / "kache").exists():
-        (directory / "kache").symlink_to(kache.path)
-    return {**world.env, "PATH": f"{directory}:{world.env['PATH']}"}
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 
 from kachelib import cli
 from kachelib.store import Store
-from tests.e2e.test_completions import on_path, options_of
 from tests.stock import put
+from tests.terminal.completing import on_path, options_of
 from tests.terminal.tmux import Tmux
 from tests.world import Kache, World
 

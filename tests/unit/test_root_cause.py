@@ -27,7 +27,7 @@ def extern(name: str, content: bytes) -> Tuple[str, str]:
 
 def missed(world: World, candidate: Candidate, fields: Sequence[Tuple[str, str]] = (), **more: Any) -> None:
     known = {"crate_name": candidate.crate_name, "action_key": action_of(candidate.crate_name, fields)}
-    log(world.cache_dir, {"result": "miss", **known, "cache_key": candidate.cache_key, "compile_time_ms": 500, **more})
+    log(world.cache_dir, {"result": "miss", **known, "cache_key": candidate.cache_key, **more})
 
 
 def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> Dict[str, Any]:
@@ -154,6 +154,18 @@ def test_a_chain_of_a_thousand_is_followed(world: World, store: Store, capsys: p
     [miss] = document(capsys, "c999")["misses"]
     [root] = miss["roots"]
     assert root["crate_names"] == ["c0"] and len(root["way"]) == 1000
+
+
+def test_of_very_many_roots_the_most_expensive_are_told(
+    world: World, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(30):
+        put(store, f"c{number}", inputs=[(LIB, "old")], age=900)
+        missed(world, put(store, f"c{number}", inputs=[(LIB, f"new {number}")], age=5), compile_time_ms=1000 + number)
+    assert cli.main(["why-miss"]) == 0
+    said = capsys.readouterr().out
+    assert "c29: " in said and "c10: " in said and "c9: " not in said and "and 10 more; " in said
+    assert len(document(capsys)["roots"]) == 30
 
 
 def test_since_takes_all_of_that_time_for_one_build(
