@@ -37,7 +37,8 @@ def table(path: str = "/proc/self/mountinfo") -> Dict[str, str]:
 
 def below(points: Dict[str, str], directory: str) -> List[str]:
     """The mount points that lie in ``directory``, a real path; it itself does not count."""
-    return sorted(point for point in points if point.startswith(directory.rstrip("/") + "/"))
+    start = directory.rstrip("/") + "/"
+    return sorted(point for point in points if point.startswith(start) and point != start)
 
 
 def kind(points: Dict[str, str], path: str) -> str:

@@ -26,9 +26,15 @@ PARTS = (INCREMENTAL, BUILD, DEPS, FINGERPRINT, BINARIES, OTHER)
 # What has names in two parts is counted in the first of these: a program is known by the name that people call.
 _CLAIMS = (BINARIES, DEPS, BUILD, INCREMENTAL, FINGERPRINT, OTHER)
 
-# A profile's directory itself: files in it are final outputs, its directories are parts.
+# A profile's directory itself: files in it are final outputs, its directories are parts. Its build directory, and the two
+# levels below that: from Cargo 1.100 on all of a unit lies in build/<package>/<hash>/{fingerprint,out,run}.
 _PROFILE = "profile"
-_PART_OF = {"incremental": INCREMENTAL, "build": BUILD, "deps": DEPS, ".fingerprint": FINGERPRINT, "examples": BINARIES}
+_BUILD_TOP = "build/"
+_BUILD_PACKAGE = "build/package"
+_BUILD_UNIT = "build/package/hash"
+_PART_OF = {"incremental": INCREMENTAL, "deps": DEPS, ".fingerprint": FINGERPRINT, "examples": BINARIES}
+_PART_OF["build"] = _BUILD_TOP
+_COUNTED = {_PROFILE: BINARIES, _BUILD_TOP: BUILD, _BUILD_PACKAGE: BUILD, _BUILD_UNIT: BUILD}
 
 _BLOCK = 512
 
@@ -234,14 +240,14 @@ class Measure:
         if target_tree.is_store(names):
             target.refusal = f"a store of kache's is in it: {walk.path()}"
         target.last_use = max(target.last_use, walk.status.st_mtime)
-        kept = target.parts[BINARIES if part == _PROFILE else part]
+        kept = target.parts[_COUNTED.get(part, part)]
         kept.alone += walk.status.st_blocks * _BLOCK
         for entry in found:
             if not names[entry.name]:
                 if entry.name in target_tree.LOCKS:
                     target.locks.append("/".join([*walk.names, entry.name]))
                 self._count(walk, entry, kept)
-        below = [(name, _part_below(walk, part, names, name)) for name, is_dir in names.items() if is_dir]
+        below = [(name, _part_below(part, names, name)) for name, is_dir in names.items() if is_dir]
         if part == _PROFILE and names.get("incremental"):
             target.incremental.append("/".join([*walk.names, "incremental"]))
         return below
@@ -272,13 +278,16 @@ class Measure:
         link.seen += 1
 
 
-def _part_below(walk: Descent, part: str, names: Mapping[str, bool], name: str) -> str:
-    """The part that the directory ``name`` of the one at hand belongs to."""
+def _part_below(part: str, names: Mapping[str, bool], name: str) -> str:
+    """The part that the directory ``name`` belongs to, from that of the directory with these names."""
     if part == _PROFILE:
         return _PART_OF.get(name, BINARIES if name.endswith(".dSYM") else OTHER)
-    if part == BUILD and names.get(FINGERPRINT) and walk.names[-3:-2] == ["build"]:
-        # build/<package>/<hash>/{fingerprint,out,run}: from Cargo 1.100 on all of a unit lies there
-        if name == "fingerprint":
-            return FINGERPRINT
-        return BUILD if names.get("run") else DEPS
+    if part == _BUILD_TOP:
+        return _BUILD_PACKAGE
+    if part == _BUILD_PACKAGE:
+        return _BUILD_UNIT
+    if part == _BUILD_UNIT:
+        if not names.get("fingerprint"):
+            return BUILD
+        return FINGERPRINT if name == "fingerprint" else BUILD if names.get("run") else DEPS
     return part
