@@ -18,8 +18,8 @@ SLICE = 0.05
 IDLE = 3600.0
 
 ORDERS = ("size", "freed", "age", "path")
-KEYS = "space choose  a all  o older than  i incremental only  s sort  enter delete  q quit"
-HEAD = "         SIZE      FREED   IN STORE   USED  TARGET DIRECTORY"
+KEYS = "space choose  a all  o older  i incremental  s sort  enter delete  q quit"
+HEAD = "         SIZE      FREED   IN STORE   USED   TARGET DIRECTORY"
 # Rows that are no list: two above it; below it a line, the parts, what is chosen, the keys.
 ABOVE = 2
 BELOW = 3 + len(PARTS)
@@ -155,14 +155,7 @@ class _Selector:
         over = f"  {passed:,} passed over" if passed else ""
         s.put(0, 0, " " * s.width, "reverse")
         s.put(0, 1, f"kache clean  {found}{over}{looked}", "reverse bold")
-        narrowed = ["by " + self._order]
-        if self.wishes.incremental:
-            narrowed.append("incremental only")
-        if self.wishes.older_than is not None:
-            narrowed.append("older than " + console.duration(self.wishes.older_than))
-        text = ", ".join(narrowed)
         s.put(1, 0, HEAD, "bold")
-        s.put(1, s.width - screen.columns(text) - 1, text, "dim")
 
     def _draw_target(self, row: int, index: int, now: float) -> None:
         s, target = self._s, self._shown[index]
@@ -180,6 +173,7 @@ class _Selector:
         """What the selected target directory consists of."""
         s = self._s
         s.put(row, 0, ("─" if s.unicode else "-") * s.width, "dim")
+        s.put(row, 2, f" {self._narrowed()} ", "dim")
         if not self._shown:
             return
         target = self._shown[self._cursor.selected]
@@ -189,6 +183,17 @@ class _Selector:
             share = parts[name] / whole
             s.put(line, 2, f"{name:<12}{console.size(parts[name]):>10}  {share * 100:3.0f} %", room=32)
             s.put(line, 32, screen.bar(share, min(40, s.width - 34), s.unicode), "cyan")
+
+    def _narrowed(self) -> str:
+        """What the list shows, and in which order."""
+        words = ["by " + self._order]
+        if self.wishes.incremental:
+            words.append("incremental only")
+        if self.wishes.older_than is not None:
+            words.append("older than " + console.duration(self.wishes.older_than))
+        if self.wishes.larger_than is not None:
+            words.append("larger than " + console.size(self.wishes.larger_than))
+        return ", ".join(words)
 
     def _confirm(self, chosen: List[Target]) -> bool:
         """Ask once more, with count and bytes."""

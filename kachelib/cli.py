@@ -29,7 +29,7 @@ COMMANDS: Dict[str, Command] = {
     "why-miss": Command("why", "run", "why a crate was compiled: which input changed"),
     "gc": Command("evict", "run_gc", "remove what was not used for long"),
     "purge": Command("purge", "run", "remove everything, or one crate"),
-    "clean": Command("clean", "run", "find target directories, show what they take, delete those that are chosen"),
+    "clean": Command("clean", "run", "find target directories; delete those that are chosen"),
     "save": Command("warm_command", "run_save", "keep what Cargo built, for new target directories"),
     "warm": Command("warm_command", "run_warm", "put back what Cargo would build into a new target directory"),
     "sync": Command("sync_command", "run", "pull from the remote what is needed, push to it what it lacks"),

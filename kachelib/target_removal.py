@@ -155,9 +155,10 @@ class _Eraser:
             if entry.name in MARKS:
                 self._unlink(entry)
         try:
-            if identity(os.stat(name, dir_fd=parent, follow_symlinks=False)) == identity(walk.status):
-                os.rmdir(name, dir_fd=parent)
-                outcome.freed += walk.status.st_blocks * _BLOCK
+            if identity(os.stat(name, dir_fd=parent, follow_symlinks=False)) != identity(walk.status):
+                raise Moved(f"{walk.top}: it was moved while it was emptied")
+            os.rmdir(name, dir_fd=parent)
+            outcome.freed += walk.status.st_blocks * _BLOCK
         except OSError as error:
             self._fail(walk.top, f"is empty, but stays: {error.strerror}")
 

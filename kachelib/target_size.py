@@ -26,7 +26,7 @@ PARTS = (INCREMENTAL, BUILD, DEPS, FINGERPRINT, BINARIES, OTHER)
 # What has names in two parts is counted in the first of these: a program is known by the name that people call.
 _CLAIMS = (BINARIES, DEPS, BUILD, INCREMENTAL, FINGERPRINT, OTHER)
 
-# A profile's directory itself: files in it are final outputs, its directories are parts. Its build directory, and the two
+# A profile's directory itself: files in it are final outputs, its directories are parts. Its build directory, and two
 # levels below that: from Cargo 1.100 on all of a unit lies in build/<package>/<hash>/{fingerprint,out,run}.
 _PROFILE = "profile"
 _BUILD_TOP = "build/"
