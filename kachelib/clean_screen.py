@@ -24,6 +24,8 @@ HEAD = "         SIZE      FREED   IN STORE   USED   TARGET DIRECTORY"
 ABOVE = 2
 BELOW = 3 + len(PARTS)
 PATH_COLUMN = 45
+# A path in fewer columns says nothing.
+ROOM = 12
 
 
 def choose(view: Survey, wishes: Wishes, outcomes: List[Outcome]) -> Optional[Wishes]:
@@ -154,7 +156,12 @@ class _Selector:
         passed = len(view.passed())
         over = f"  {passed:,} passed over" if passed else ""
         s.put(0, 0, " " * s.width, "reverse")
-        s.put(0, 1, f"kache clean  {found}{over}{looked}", "reverse bold")
+        head = f"kache clean  {found}{over}{looked}"
+        s.put(0, 1, head, "reverse bold")
+        room = s.width - screen.columns(head) - 4
+        if len(view.starts) == 1 and room > ROOM:
+            start = _tail(s.printable(view.starts[0]), room, s.unicode)
+            s.put(0, s.width - screen.columns(start) - 1, start, "reverse")
         s.put(1, 0, HEAD, "bold")
 
     def _draw_target(self, row: int, index: int, now: float) -> None:
@@ -167,7 +174,13 @@ class _Selector:
         if index == self._cursor.selected:
             s.put(row, 0, " " * s.width, style)
         s.put(row, 0, f"{mark}{sizes[1:]}  {used}", style)
-        s.put(row, PATH_COLUMN, _tail(s.printable(target.path), s.width - PATH_COLUMN, s.unicode), style)
+        s.put(row, PATH_COLUMN, _tail(s.printable(self._name(target)), s.width - PATH_COLUMN, s.unicode), style)
+
+    def _name(self, target: Target) -> str:
+        """A target directory's path, from where the search began."""
+        start = self._view.starts[0].rstrip("/") + "/"
+        inside = len(self._view.starts) == 1 and target.path.startswith(start)
+        return target.path[len(start) :] if inside else target.path
 
     def _draw_parts(self, row: int) -> None:
         """What the selected target directory consists of."""

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.family import FAMILY, PRINTS
 from tests.targets import disk_bytes, make, snapshot, write
-from tests.world import Cargo, Kache, Poison, World
+from tests.world import Cargo, Kache, World
 
 APP = {
     "Cargo.toml": '[package]\nname = "app"\nversion = "0.1.0"\nedition = "2021"\n',
@@ -72,7 +72,7 @@ def test_what_cargo_built_is_found_shown_and_deleted_and_can_be_built_again(
 
 
 def test_what_is_freed_is_what_the_disk_gets_back_and_the_store_loses_nothing(
-    world: World, kache: Kache, cargo: Cargo, poison_compiler: Poison
+    world: World, kache: Kache, cargo: Cargo
 ) -> None:
     """Outputs that are hard links to the store, or to another target directory."""
     env = {"KACHE_CACHE_EXECUTABLES": "1"}
@@ -92,9 +92,8 @@ def test_what_is_freed_is_what_the_disk_gets_back_and_the_store_loses_nothing(
     assert before - disk_bytes(world.root) == done["freed"] == one["freed"]
     done = json.loads(kache.run("clean", "-y", "--json", cwd=world.root).ok().stdout)
     assert before - disk_bytes(world.root) == done["freed"] + one["freed"]
-    poison_compiler.poison()
     run = cargo("run", "-q", cwd=first, env=env).ok()
-    assert run.stdout == PRINTS and run.count("local_hit") == len(run.events)
+    assert run.stdout == PRINTS and run.count("local_hit") == len(run.events) > 3, run.results()
 
 
 def test_targets_that_share_are_given_back_together(world: World, kache: Kache) -> None:

@@ -3,6 +3,7 @@
 crate           a small library; ``crate.compile()`` calls the wrapper (dist/kache), ``crate.check`` judges
 unprivileged    what to put before a command so that permissions hold for it: root passes over them
 tmpfs           ``tmpfs(path, "1m")`` mounts a small file system of its own there
+xfs             a mounted xfs of its own, which shares blocks between files
 """
 
 import os
@@ -52,3 +53,20 @@ def tmpfs() -> Iterator[Callable[[Path, str], Path]]:
     yield mount
     for path in mounted:
         subprocess.run(["umount", "-l", str(path)], check=False)
+
+
+@pytest.fixture
+def xfs(tmp_path: Path, require_tool: Callable[[str], str]) -> Iterator[Path]:
+    """A mounted xfs of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount")
+    image, place = tmp_path / "xfs.image", tmp_path / "xfs"
+    with image.open("wb") as file:
+        file.truncate(512 << 20)
+    place.mkdir()
+    subprocess.run([require_tool("mkfs.xfs"), "-q", "-m", "reflink=1", str(image)], check=True)
+    done = subprocess.run(["mount", "-o", "loop", str(image), str(place)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no image can be mounted: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=False)

@@ -1,11 +1,7 @@
 """A file system with reflinks: outputs are clones, private and without a copy. xfs, from an image."""
 
-import os
 import subprocess
 from pathlib import Path
-from typing import Callable, Iterator
-
-import pytest
 
 from tests.world import Cargo
 
@@ -14,23 +10,6 @@ FILES = {
     "src/lib.rs": "pub fn two() -> u32 { 2 }\n",
     "src/main.rs": 'fn main() { println!("{}", app::two()); }\n',
 }
-
-
-@pytest.fixture
-def xfs(tmp_path: Path, require_tool: Callable[[str], str]) -> Iterator[Path]:
-    """A mounted xfs of its own."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount")
-    image, place = tmp_path / "xfs.image", tmp_path / "xfs"
-    with image.open("wb") as file:
-        file.truncate(512 << 20)
-    place.mkdir()
-    subprocess.run([require_tool("mkfs.xfs"), "-q", "-m", "reflink=1", str(image)], check=True)
-    done = subprocess.run(["mount", "-o", "loop", str(image), str(place)], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no image can be mounted: {done.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=False)
 
 
 def write(directory: Path) -> Path:
