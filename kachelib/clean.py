@@ -165,6 +165,8 @@ def _tell(outcomes: List[Outcome], wishes: Wishes) -> int:
         path = shown(outcome.path)
         if outcome.passed:
             console.note(f"{path}: {shown(outcome.passed)}; passed over")
+        if outcome.note:
+            console.note(f"{path}: {outcome.note}")
         for error in outcome.errors:
             console.note(f"{shown(error)}; not deleted")
         if outcome.more_errors:
@@ -244,7 +246,11 @@ def _document(view: Survey, found: List[Target], wishes: Wishes) -> Dict[str, An
 
 def _outcomes(outcomes: List[Outcome]) -> Dict[str, Any]:
     return {
-        "deleted": [{"path": each.path, "freed": each.freed, "files": each.files} for each in outcomes if each.gone],
+        "deleted": [
+            {"path": each.path, "freed": each.freed, "files": each.files, "note": each.note}
+            for each in outcomes
+            if each.gone
+        ],
         "not_deleted": [
             {"path": each.path, "reason": each.passed, "errors": each.errors, "more_errors": each.more_errors}
             for each in outcomes

@@ -60,9 +60,13 @@ def open_at(parent: int, name: str) -> int:
 
 
 def open_own(parent: int, name: str) -> int:
-    """As ``open_at``; where this user may not read his own directory, he is given the right. Raises OSError."""
+    """As ``open_at``; where this user lacks a right to his own directory, he is given it. Raises OSError."""
     try:
-        return open_at(parent, name)
+        fd = open_at(parent, name)
+        status = os.fstat(fd)
+        if status.st_uid == os.geteuid() and status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.fchmod(fd, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
+        return fd
     except PermissionError:
         if not hasattr(os, "O_PATH"):
             raise
@@ -115,6 +119,10 @@ class Descent:
     def enter(self, name: str, own: bool = False) -> os.stat_result:
         """Go down into ``name``; ``own`` as in ``open_own``. Raises OSError, and is then where it was."""
         below = open_own(self.fd, name) if own else open_at(self.fd, name)
+        if not os.access(".", os.X_OK, dir_fd=below):
+            # There would be no way back.
+            os.close(below)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
         self._above.append(identity(self.status))
         os.close(self.fd)
         self.fd = below

@@ -40,6 +40,17 @@ class Locks:
         """Whether ``status`` is of a lock that is held."""
         return identity(status) in self._held
 
+    def awaited(self) -> bool:
+        """Whether somebody is seen to wait for one of them, as Cargo does."""
+        try:
+            with open("/proc/locks", encoding="ascii", errors="replace") as file:
+                lines = [line.split() for line in file if "-> FLOCK" in line]
+        except OSError:
+            return False
+        # "1: -> FLOCK  ADVISORY  WRITE 1234 fd:00:5678 0 EOF"; device numbers in hexadecimal
+        places = {f"{os.major(each.device):02x}:{os.minor(each.device):02x}:{each.inode}" for each in self._held}
+        return any(places.intersection(words) for words in lines)
+
     def take_all(self, walk: Descent) -> str:
         """Hold all locks of a target directory, as far down as Cargo has them; why that cannot be, or ""."""
         names = names_of(walk.fd)

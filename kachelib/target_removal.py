@@ -34,7 +34,7 @@ _BLOCK = 512
 
 class Outcome:
     """What came of one target directory. gone: all that was asked for; freed: bytes of blocks that nobody else has;
-    passed: why it was left alone; errors: one line each; more_errors: how many more there were."""
+    passed: why it was left alone; note: what else is to be told; errors: one line each; more_errors: how many more."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -42,6 +42,7 @@ class Outcome:
         self.freed = 0
         self.files = 0
         self.passed = ""
+        self.note = ""
         self.errors: List[str] = []
         self.more_errors = 0
 
@@ -141,6 +142,10 @@ class _Eraser:
         self._empty()
         if outcome.errors:
             return
+        if self._locks.awaited():
+            # Cargo made the directory's tag when it came, and would not make it again.
+            outcome.note = "Cargo came meanwhile; the empty directory stays for it"
+            return
         self._closing = True
         self._empty()
         left = set(walk.list_names()) - set(MARKS)
@@ -216,9 +221,6 @@ class _Eraser:
             self._fail(walk.path(), f"it is {what}, and stays")
             walk.leave()
             return False
-        if status.st_uid == os.geteuid() and status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
-            # By the descriptor: nothing else can be meant.
-            os.fchmod(walk.fd, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
         return True
 
     def _clear(self) -> List[str]:

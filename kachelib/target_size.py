@@ -221,10 +221,13 @@ class Measure:
 
     def _check(self, walk: Descent, status: os.stat_result) -> None:
         if status.st_dev != self.target.found.identity.device:
-            self.target.refusal = f"another file system is in it: {walk.path()}"
+            self._refuse(f"another file system is mounted in it: {walk.path()}")
         what = self._fences.closed.get(identity(status))
         if what is not None:
-            self.target.refusal = f"{what} is in it: {walk.path()}"
+            self._refuse(f"{what} is in it: {walk.path()}")
+
+    def _refuse(self, reason: str) -> None:
+        self.target.refusal = self.target.refusal or reason
 
     def _look(self, walk: Descent, part: str) -> List[Tuple[str, str]]:
         """Count the directory at hand and its files; its directories, and the part that each belongs to."""
@@ -238,7 +241,7 @@ class Measure:
         if part == OTHER and target_tree.is_profile(names):
             part = _PROFILE
         if target_tree.is_store(names):
-            target.refusal = f"a store of kache's is in it: {walk.path()}"
+            self._refuse(f"a store of kache's is in it: {walk.path()}")
         target.last_use = max(target.last_use, walk.status.st_mtime)
         kept = target.parts[_COUNTED.get(part, part)]
         kept.alone += walk.status.st_blocks * _BLOCK

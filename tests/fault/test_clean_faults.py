@@ -285,21 +285,37 @@ def cargo_source(world: World, kache_source: Kache) -> Cargo:
     return Cargo(world, kache_source)
 
 
+def test_a_cargo_that_waits_for_the_lock_finds_an_empty_directory(
+    world: World, kache_source: Kache, cargo_source: Cargo, require_tool: Callable[[str], str]
+) -> None:
+    """It would not mark the directory as a target directory again, had it been removed."""
+    ws = world.workspace(APP)
+    cargo_source("build", cwd=ws, wrapper=False).ok()
+    tag = (ws / "target/CACHEDIR.TAG").stat().st_ino
+    slow = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=unlinkat", "-e", "inject=unlinkat:delay_enter=30000"]
+    command = [require_tool("strace"), *slow, str(kache_source.path), "clean", "-y"]
+    with subprocess.Popen(command, cwd=ws, env=world.env, stderr=subprocess.PIPE, text=True) as cleaning:
+        while (ws / "target/debug/.fingerprint").exists():
+            assert cleaning.poll() is None
+            time.sleep(0.01)
+        assert cargo_source("run", "-q", cwd=ws, wrapper=False).ok().stdout == "2\n"
+        assert "Cargo came meanwhile; the empty directory stays for it" in cleaning.communicate()[1]
+    assert cleaning.returncode == 0 and (ws / "target/CACHEDIR.TAG").stat().st_ino == tag
+    kache_source.run("clean", "-y", cwd=ws).ok()
+    assert not (ws / "target").exists()
+
+
 def test_a_cargo_that_comes_while_it_is_deleted_builds(world: World, kache_source: Kache, cargo_source: Cargo) -> None:
     """It waits for the lock, or begins anew; over and over, each begun at another moment."""
     ws = world.workspace(APP)
-    for number in range(8):
+    for number in range(6):
         cargo_source("build", cwd=ws, wrapper=False).ok()
-        write(ws / "target/debug/deps", {f"more{n}/{m}": "" for n in range(30) for m in range(40)})
-        cleaning = subprocess.Popen(
-            [kache_source.path, "clean", "-y"], cwd=ws, env=world.env, stdout=subprocess.DEVNULL
-        )
+        write(ws / "target/debug/deps", {f"more{n}/{m}": "" for n in range(10) for m in range(40)})
+        cleaning = subprocess.Popen([kache_source.path, "clean", "-y"], cwd=ws, env=world.env)
         time.sleep(0.05 * number)
         run = cargo_source("run", "-q", cwd=ws, wrapper=False)
         assert run.returncode == 0 and run.stdout == "2\n", run.stderr
         assert cleaning.wait() in (0, 1)
-    kache_source.run("clean", "-y", cwd=ws).ok()
-    assert not (ws / "target").exists()
 
 
 def test_a_lock_that_is_held_anywhere_in_it_keeps_all_of_it(world: World, target: Path) -> None:
@@ -349,8 +365,11 @@ def test_names_of_any_bytes_and_any_depth(world: World, kache: Kache) -> None:
     assert target.parent.exists()
 
 
-def test_two_hundred_thousand_files_are_a_matter_of_seconds(world: World, kache_source: Kache) -> None:
-    target = write(world.root / "ws/target", {"CACHEDIR.TAG": TAG, ".rustc_info.json": INFO, "debug/.cargo-lock": ""})
+def test_two_hundred_thousand_files_are_a_matter_of_seconds(
+    world: World, kache_source: Kache, tmpfs: Callable[[Path, str], Path]
+) -> None:
+    ws = tmpfs(world.root / "ws", "1g")
+    target = write(ws / "target", {"CACHEDIR.TAG": TAG, ".rustc_info.json": INFO, "debug/.cargo-lock": ""})
     for number in range(200):
         directory = target / f"debug/{('deps', 'incremental')[number % 2]}/d{number}"
         directory.mkdir(parents=True)
@@ -359,10 +378,10 @@ def test_two_hundred_thousand_files_are_a_matter_of_seconds(world: World, kache_
             os.close(os.open(str(each), os.O_CREAT | os.O_WRONLY, dir_fd=fd))
         os.close(fd)
     began = time.monotonic()
-    view = look(world.root)
+    view = look(ws)
     seconds = time.monotonic() - began
     assert view.targets[0].files() == 200_003
     print(f"200,003 files were measured in {seconds:.2f} s")
     assert seconds < 15
-    run = kache_source.run("clean", "-y", cwd=world.root).ok()
+    run = kache_source.run("clean", "-y", cwd=ws).ok()
     assert not target.exists() and "deleted 1 target directory" in run.stdout
