@@ -160,7 +160,7 @@ class _Selector:
         s.put(0, 1, head, "reverse bold")
         room = s.width - screen.columns(head) - 4
         if len(view.starts) == 1 and room > ROOM:
-            start = _tail(s.printable(view.starts[0]), room, s.unicode)
+            start = _tail(s.printable(_at_home(view.starts[0])), room, s.unicode)
             s.put(0, s.width - screen.columns(start) - 1, start, "reverse")
         s.put(1, 0, HEAD, "bold")
 
@@ -260,6 +260,12 @@ def _wrong_age(text: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _at_home(path: str) -> str:
+    """A path as people write it: HOME is ``~``."""
+    home = console.home()
+    return "~" + path[len(home) :] if home and (path + "/").startswith(home.rstrip("/") + "/") else path
 
 
 def _tail(text: str, room: int, unicode: bool) -> str:

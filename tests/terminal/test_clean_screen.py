@@ -30,7 +30,7 @@ CHECKBOX = {True: "[x]", False: "[ ]"}
 @pytest.fixture
 def src(world: World) -> Path:
     """Three target directories: alpha is big, beta is old, gamma has the biggest incremental directory."""
-    src = world.root / "src"
+    src = world.home / "src"
     for name, place in (("alpha", "deps/big"), ("beta", "build/some"), ("gamma", "incremental/a/s-1/b.o")):
         size = {"alpha": 40, "beta": 10, "gamma": 20}[name] * 1024 * 1024
         target = make(src / name / "target")
@@ -56,7 +56,7 @@ def building(world: World, src: Path, rust: "dict[str, str]") -> Iterator[Path]:
     """A fourth: that of a real build which is at work, until its package has a file "go"."""
     if not rust:
         missing("Rust")
-    package = world.workspace(BUILDING, "src/building")
+    package = world.workspace(BUILDING, "home/src/building")
     build = subprocess.Popen(["cargo", "build", "-q"], cwd=package, env=world.env)
     deadline = time.monotonic() + 60
     while not (package / "began").exists():
@@ -77,6 +77,7 @@ def test_the_list_the_breakdown_and_the_keys(screen: Callable[..., Tmux], src: P
     t = screen()
     lines = t.wait("3 target directories")
     assert rows(lines) == ["[ ]alpha", "[ ]gamma", "[ ]beta"]
+    assert lines[0].endswith(" ~/src")
     assert "SIZE" in lines[1] and "FREED" in lines[1] and "IN STORE" in lines[1]
     assert any(line.split()[:3] == ["deps", "40.0", "MiB"] for line in lines), lines
     assert any("by size" in line for line in lines) and "chosen: 0 of 3, 0 B; deleting frees 0 B" in lines
@@ -172,7 +173,7 @@ def test_incremental_directories_alone(screen: Callable[..., Tmux], src: Path) -
 def test_where_there_is_nothing_the_screen_closes_and_says_so(
     world: World, tmux: Callable[..., Tmux], kache: Kache
 ) -> None:
-    t = tmux([kache.path, "clean"], cwd=world.home)
+    t = tmux([kache.path, "clean"], cwd=world.root)
     assert t.ended() == 0 and t.restored()
     assert "there is no target directory below" in "\n".join(t.text())
 
