@@ -385,3 +385,23 @@ def test_two_hundred_thousand_files_are_a_matter_of_seconds(
     assert seconds < 15
     run = kache_source.run("clean", "-y", cwd=ws).ok()
     assert not target.exists() and "deleted 1 target directory" in run.stdout
+
+
+def test_a_place_of_worth_is_known_by_what_it_is_not_by_its_path(
+    world: World, target: Path, mounts: List[Path]
+) -> None:
+    """The store, named by another way to it: where a container has its directories bound to other places."""
+    store = write(target / "deep" / "cache", {"blob": "dear"})
+    other = world.root / "bound"
+    mount(other, "--bind", str(target.parent))
+    mounts.append(other)
+    closed = {str(other / "target/deep/cache"): "the store"}
+    view = look(world.root / "home", closed=closed)
+    assert paths(view) == [] and "the store is in it" in view.passed()[0].reason
+    # and when it becomes one between the look and the deletion
+    view = look(world.root / "home")
+    view.fences.closed.update(look(world.root / "home", closed=closed).fences.closed)
+    [found] = view.targets
+    outcome = remove(view, found)
+    assert not outcome.gone and outcome.errors == [f"{store}: it is the store, and stays"]
+    assert (store / "blob").exists() and paths(look(world.root / "home")) == [str(target)]
