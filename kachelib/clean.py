@@ -110,15 +110,13 @@ def _interactive(view: Survey, wishes: Wishes) -> int:
     from kachelib import clean_screen
 
     outcomes: List[Outcome] = []
-    with _told(outcomes, wishes):
+    with _told(view, outcomes):
         chosen = clean_screen.choose(view, wishes, outcomes)
-        if chosen is not None:
-            wishes = chosen
-    if chosen is None:
+    if not chosen:
         _tell_passed(view)
         print("nothing was deleted" if view.targets or not view.finished else _none(view))
         return 0
-    return _tell(outcomes, wishes)
+    return _tell(outcomes)
 
 
 def _delete(view: Survey, found: List[Target], wishes: Wishes, as_json: bool) -> int:
@@ -132,7 +130,7 @@ def _delete(view: Survey, found: List[Target], wishes: Wishes, as_json: bool) ->
             shown = time.monotonic()
             _draw(f"{len(outcomes) + 1} of {len(found)}: {console.plural(outcome.files, 'file')} deleted")
 
-    with _told(outcomes, wishes):
+    with _told(view, outcomes):
         for target in found:
             try:
                 outcomes.append(view.remove(target, wishes.incremental, tick))
@@ -145,22 +143,23 @@ def _delete(view: Survey, found: List[Target], wishes: Wishes, as_json: bool) ->
     _tell_passed(view)
     if not found:
         _print_table(view, found, wishes)
-    return _tell(outcomes, wishes) if found else 0
+    return _tell(outcomes) if found else 0
 
 
 @contextlib.contextmanager
-def _told(outcomes: List[Outcome], wishes: Wishes) -> Iterator[None]:
+def _told(view: Survey, outcomes: List[Outcome]) -> Iterator[None]:
     """On Ctrl-C tell what is gone by then."""
     try:
         yield
     except KeyboardInterrupt:
         if outcomes:
-            _tell(outcomes, wishes)
-        console.note("stopped; what is left of a target directory is one, and 'kache clean' finds it again")
+            _tell(outcomes)
+        if view.touched:
+            console.note("stopped; what is left of a target directory is one, and 'kache clean' finds it again")
         raise
 
 
-def _tell(outcomes: List[Outcome], wishes: Wishes) -> int:
+def _tell(outcomes: List[Outcome]) -> int:
     for outcome in outcomes:
         path = shown(outcome.path)
         if outcome.passed:
@@ -173,7 +172,7 @@ def _tell(outcomes: List[Outcome], wishes: Wishes) -> int:
             console.note(f"{path}: and {outcome.more_errors:,} more that could not be deleted")
         if outcome.gone:
             print(f"deleted {path}: {console.size(outcome.freed)}")
-    what = "the incremental directories of " if wishes.incremental else ""
+    what = "the incremental directories of " if any(each.incremental for each in outcomes) else ""
     count = console.plural(sum(outcome.gone for outcome in outcomes), "target directory")
     print(f"deleted {what}{count}; {console.size(sum(outcome.freed for outcome in outcomes))} freed")
     return _code(outcomes)

@@ -28,8 +28,8 @@ PATH_COLUMN = 45
 ROOM = 12
 
 
-def choose(view: Survey, wishes: Wishes, outcomes: List[Outcome]) -> Optional[Wishes]:
-    """Let people choose, and delete that. Returns what they asked for in the end, None where nothing was to be deleted.
+def choose(view: Survey, wishes: Wishes, outcomes: List[Outcome]) -> bool:
+    """Let people choose, and delete that. False where they left without.
 
     outcomes: gets one for each target directory, as soon as it is known. Raises UsageError without a terminal.
     """
@@ -37,10 +37,10 @@ def choose(view: Survey, wishes: Wishes, outcomes: List[Outcome]) -> Optional[Wi
         selector = _Selector(s, view, wishes)
         chosen = selector.run()
         if chosen is None:
-            return None
+            return False
         for number, target in enumerate(chosen, 1):
             outcomes.append(selector.delete(target, number, len(chosen)))
-        return selector.wishes
+        return True
 
 
 class _Selector:

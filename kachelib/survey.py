@@ -22,7 +22,8 @@ class Wishes(NamedTuple):
 
 
 class Survey:
-    """One look at everything. targets: what was found and measured, in that order; finished: whether that is all."""
+    """One look at everything. targets: what was found and measured, in that order; finished: whether that is all;
+    touched: whether anything may be deleted by now."""
 
     def __init__(self, starts: Sequence[str], fences: Fences, cache_dir: str) -> None:
         """starts: real paths of directories."""
@@ -30,6 +31,7 @@ class Survey:
         self.fences = fences
         self.targets: List[Target] = []
         self.finished = False
+        self.touched = False
         self._cache_dir = cache_dir
         self._search = Search(starts, fences)
         self._held: Optional[Held] = None
@@ -96,6 +98,7 @@ class Survey:
 
     def remove(self, target: Target, incremental: bool, tick: Callable[[Outcome], None]) -> Outcome:
         """Delete one."""
+        self.touched = True
         return target_removal.remove(target, self.fences, incremental, tick)
 
 

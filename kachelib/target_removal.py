@@ -33,11 +33,15 @@ _BLOCK = 512
 
 
 class Outcome:
-    """What came of one target directory. gone: all that was asked for; freed: bytes of blocks that nobody else has;
-    passed: why it was left alone; note: what else is to be told; errors: one line each; more_errors: how many more."""
+    """What came of one target directory, or of what is ``incremental`` in it.
 
-    def __init__(self, path: str) -> None:
+    gone: all that was asked for; freed: bytes of blocks that nobody else has; passed: why it was left alone; note: what
+    else is to be told; errors: one line each; more_errors: how many more.
+    """
+
+    def __init__(self, path: str, incremental: bool = False) -> None:
         self.path = path
+        self.incremental = incremental
         self.gone = False
         self.freed = 0
         self.files = 0
@@ -55,7 +59,7 @@ def remove(
     target: Target, fences: Fences, incremental: bool = False, tick: Callable[[Outcome], None] = _nothing
 ) -> Outcome:
     """Remove a target directory; ``incremental``: only the directories of that name. tick: called again and again."""
-    outcome = Outcome(target.path)
+    outcome = Outcome(target.path, incremental)
     fences.mounts = mounts.table()
     outcome.passed = target.refusal or fences.inside(target.path) or _in_use(target, fences)
     if outcome.passed:

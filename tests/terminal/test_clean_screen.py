@@ -208,7 +208,23 @@ def test_a_signal_while_it_is_shown_gives_the_terminal_back(screen: Callable[...
     t.keys("a")
     subprocess.run(["kill", f"-{name}", str(t.pid)], check=True)
     assert t.ended() == {"INT": 130, "TERM": 143, "HUP": 129}[name]
-    assert t.restored() and snapshot(src) == before
+    assert t.restored() and snapshot(src) == before and "stopped" not in "\n".join(t.text())
+
+
+def test_ctrl_c_while_it_deletes_stops_and_says_what_is_gone(
+    tmux: Callable[..., Tmux], kache: Kache, src: Path, require_tool: Callable[[str], str]
+) -> None:
+    slow = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=unlinkat", "-e", "inject=unlinkat:delay_enter=50000"]
+    t = tmux([require_tool("strace"), *slow, kache.path, "clean"], cwd=src)
+    t.wait("3 target directories")
+    t.keys("a", "Enter", "y")
+    t.wait("deleting 2 of 3")
+    t.keys("C-c")
+    assert t.ended() == 130 and t.restored()
+    told = "\n".join(t.text())
+    assert "deleted 1 target directory" in told and "'kache clean' finds it again" in told.replace("\n", "")
+    assert not (src / "alpha/target").exists() and (src / "beta/target/debug/app").exists()
+    assert (src / "gamma/target/CACHEDIR.TAG").exists()
 
 
 def test_without_utf_8_and_without_colour(screen: Callable[..., Tmux]) -> None:
