@@ -9,7 +9,7 @@ Downloads go through pip, against the hashes of requirements/bundle.lock, into b
     natives = extension modules and what they need beside them, each zlib-compressed
     regions = for each known interpreter the program's code; launcher/compiler.py has the layout
     boot, slow = source text, for an interpreter that is not known
-    zip     = an ordinary archive: __main__.py, all sources, boto3 and what it needs, licences
+    zip     = an ordinary archive: __main__.py, all sources, boto3 and what it needs, tomlkit, licences
 """
 
 import argparse
@@ -241,6 +241,15 @@ def tomli() -> Dict[str, bytes]:
         return {name: archive.read(name) for name in names}
 
 
+def tomlkit() -> Dict[str, bytes]:
+    """What changes configuration files. bundle.py has it imported from the archive: a rare command gains nothing from
+    code for each interpreter."""
+    options = ["--python-version", "3.9", "--implementation", "py", "--abi", "none", "--platform", "any"]
+    (wheel,) = wheels(pins_for(["tomlkit"], 9), options, "pure-tomlkit")
+    with zipfile.ZipFile(wheel) as archive:
+        return {f"pure/{name}": archive.read(name) for name in archive.namelist() if wanted_of_wheel(name)}
+
+
 def licences(native_wheels: Iterable[Path]) -> Dict[str, bytes]:
     """The licence texts of the native modules."""
     files: Dict[str, bytes] = {}
@@ -414,7 +423,7 @@ def assemble(
     own = own_sources()
     carried = tomli() if min(minors) < 11 else {}
     natives = native_wheels(minors, platforms)
-    archive = {**own, **carried, **vendored(minors), **crypto(platforms), **licences(natives)}
+    archive = {**own, **carried, **vendored(minors), **crypto(platforms), **tomlkit(), **licences(natives)}
     archive.update((f"launcher/{name}", (ROOT / "launcher" / name).read_bytes()) for name in ("boot.py", "compiler.py"))
     layout = Layout()
     table = native_table(sorted(native for wheel in natives for native in natives_of(wheel)), layout)

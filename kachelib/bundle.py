@@ -71,10 +71,15 @@ def describe() -> "Dict[str, str]":
 def ensure_importable(name: str) -> None:
     """Make ``import name`` work for a dependency of kache. Raises BundleError.
 
-    blake3, zstandard and tomli always work in dist/kache; boto3 and Crypto (pycryptodome) cannot be loaded from a zip
-    and are unpacked once for each user.
+    blake3, zstandard and tomli always work in dist/kache, tomlkit is imported from its zip; boto3 and Crypto
+    (pycryptodome) cannot be loaded from a zip and are unpacked once for each user.
     """
     launcher = _launcher()
+    if launcher and name == "tomlkit":
+        folder = launcher.FILE.path + "/pure"
+        if folder not in sys.path:
+            sys.path.append(folder)
+        return
     if launcher and name == "Crypto":
         folder = _unpacked(launcher, "crypto")
         if folder not in sys.path:

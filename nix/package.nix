@@ -13,6 +13,7 @@ let
     python-dateutil
     s3transfer
     six
+    tomlkit
     urllib3
     zstandard
   ];

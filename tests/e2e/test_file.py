@@ -82,6 +82,15 @@ def do_boto3():
     return boto3.client("s3", region_name="eu-central-1").meta.endpoint_url
 
 
+def do_tomlkit():
+    from kachelib import bundle
+    bundle.ensure_importable("tomlkit")
+    import tomlkit
+    document = tomlkit.parse("a = 1 # one\\n")
+    document["a"] = 2
+    return tomlkit.dumps(document).strip(), tomlkit.__file__.startswith(sys.argv[0] + "/pure/")
+
+
 def do_closed():
     posix.closerange(3, 64)
     for name in ("json.py", "kache.py"):
@@ -244,6 +253,7 @@ def test_hot_code_carries_no_documentation_and_no_path(world: World, probe: Path
 def test_what_cold_code_needs_can_be_imported(world: World, probe: Path, version: str) -> None:
     env = {"KACHE_PYTHON": NEW[version]}
     assert int(world.run([probe, "zstandard"], env=env).ok().stdout) < 100
+    assert world.run([probe, "tomlkit"], env=env).ok().stdout == "('a = 2 # one', True)\n"
     for _ in "unpacked", "found again":
         run = world.run([probe, "boto3"], env=env).ok()
         assert (run.stdout, run.stderr) == ("https://s3.eu-central-1.amazonaws.com\n", "")
@@ -585,7 +595,7 @@ def test_it_is_an_ordinary_zip_with_its_sources_and_licences(dist_kache: Path) -
         assert archive.testzip() is None
         names = archive.namelist()
         assert archive.read("kache.py") == (REPOSITORY / "kache.py").read_bytes()
-    for package in ("blake3", "zstandard", "boto3", "botocore", "urllib3"):
+    for package in ("blake3", "zstandard", "boto3", "botocore", "urllib3", "tomlkit"):
         assert any(package in name and "licen" in name.lower() for name in names), package
     assert not [name for name in names if "/data/" in name and "/s" not in name and not name.endswith(".json")]
 

@@ -153,7 +153,7 @@ def tool(name: str) -> str:
 def take_wheels(directory: Path) -> List[str]:
     """Copy the wheels that the file is made of, a folder for each package; returns their names as nixpkgs has them."""
     minor = sys.version_info[1]
-    pins = pins_for((*NATIVE, *VENDORED, "pycryptodome"), minor)
+    pins = pins_for((*NATIVE, *VENDORED, "pycryptodome", "tomlkit"), minor)
     for pin in pins:
         stem = f"{pin.name.replace('-', '_').replace('.', '_')}-{pin.version}-"
         found = [path for path in (BUILD / "wheels").glob("*here*/*.whl") if path.name.startswith(stem)]
