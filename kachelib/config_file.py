@@ -67,7 +67,7 @@ def read_extra_inputs(path: str) -> "Tuple[Tuple[str, ...], str]":
             return (), f"{path}: {_show(key)} is not known here; the only key is {_EXTRA_INPUTS}{hint}"
     patterns = document.get(_EXTRA_INPUTS, [])
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-        return (), f"{path}: {_EXTRA_INPUTS} is {_type_name(patterns)}; give a list of strings"
+        return (), f"{path}: {_EXTRA_INPUTS} is {type_name(patterns)}; give a list of strings"
     for pattern in patterns:
         try:
             globs.check(pattern)
@@ -78,6 +78,11 @@ def read_extra_inputs(path: str) -> "Tuple[Tuple[str, ...], str]":
 
 def parse(path: str) -> "Dict[str, Any]":
     """The document at ``path``. Raises Unreadable."""
+    return loads(decode(contents(path), path), path)
+
+
+def contents(path: str) -> bytes:
+    """The bytes of the file at ``path``. Raises Unreadable."""
     try:
         # Opening a pipe would wait for its writer.
         mode = os.stat(path).st_mode
@@ -89,11 +94,20 @@ def parse(path: str) -> "Dict[str, Any]":
         raise Unreadable(f"{path} cannot be read: {error.strerror}") from None
     if len(data) > _MOST_BYTES:
         raise Unreadable(f"{path} is larger than {_MOST_BYTES >> 20} MiB")
+    return data
+
+
+def decode(data: bytes, path: str) -> str:
+    """The text that ``data``, the content of ``path``, stands for, without a byte order mark. Raises Unreadable."""
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise Unreadable(f"{path} is not UTF-8 (at line {line})") from None
+
+
+def loads(text: str, path: str) -> "Dict[str, Any]":
+    """The document that ``text``, the content of ``path``, stands for. Raises Unreadable."""
     try:
         return _loads(text)
     except (ImportError, KacheError) as error:
@@ -146,15 +160,15 @@ class _Reader:
                 if isinstance(value, dict):
                     self._table(key, value)
                 else:
-                    self._wrong(key, f"is {_type_name(value)}; it is a table: [{key}]")
+                    self._wrong(key, f"is {type_name(value)}; it is a table: [{key}]")
             else:
                 self._unknown(prefix, name)
 
     def _setting(self, row: Setting, value: "Any") -> None:
         try:
-            taken = _value(row, value)
+            taken = accept(row, value)
         except TypeError:
-            self._wrong(row.key, f"is {_type_name(value)}; {accepted(row)}")
+            self._wrong(row.key, f"is {type_name(value)}; {accepted(row)}")
         except ValueError as error:
             self._wrong(row.key, f"= {quote(row, str(value))}: {error}")
         else:
@@ -188,8 +202,11 @@ class _Reader:
         return ""
 
 
-def _value(row: Setting, value: "Any") -> "Value":
-    """``value`` as ``row`` wants it. Raises TypeError, and ValueError that says what is accepted."""
+def accept(row: Setting, value: "Any") -> "Value":
+    """``value``, as a parser gives it, as ``row`` wants it.
+
+    Raises TypeError, and ValueError that says what is accepted.
+    """
     if row.kind in LISTS:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise TypeError
@@ -229,9 +246,10 @@ def _show(name: str) -> str:
     return name if name.isprintable() and name and len(name) <= 60 else ascii(name[:60])
 
 
-def _type_name(value: "Any") -> str:
+def type_name(value: "Any") -> str:
+    """What kind of thing a value of a document is: "a string"."""
     if isinstance(value, list) and any(not isinstance(item, str) for item in value):
-        return "a list with " + _type_name(next(item for item in value if not isinstance(item, str)))
+        return "a list with " + type_name(next(item for item in value if not isinstance(item, str)))
     return next((name for kind, name in _TYPE_NAMES if isinstance(value, kind)), _other_type(value))
 
 
