@@ -41,7 +41,7 @@ COMMANDS: Dict[str, Command] = {
     "completions": Command("completions", "run", "a script that has a shell complete all this"),
     "init": Command("setup", "run", "make kache Cargo's compiler wrapper, or undo that"),
     "bench": Command("bench_command", "run", "build a project without cache, cold and warm, and compare"),
-    "config": Command("config_show", "run", "show every setting and where it comes from"),
+    "config": Command("config_command", "run", "edit, show or change settings: get, set, unset, path"),
 }
 
 EXIT_CODES = """\

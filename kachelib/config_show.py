@@ -16,22 +16,6 @@ if TYPE_CHECKING:
 _UNITS = ("PiB", "TiB", "GiB", "MiB", "KiB", "PB", "TB", "GB", "MB", "KB")
 
 
-def run(arguments: List[str]) -> int:
-    """``kache config [--show] [--json]``; 2 when something is wrong with the settings."""
-    parser = console.Parser(
-        "config",
-        "Show every setting, its value and where that comes from.",
-        "The configuration is TOML: the file that KACHE_CONFIG names, else the nearest .kache.toml upwards,\n"
-        "else ~/.config/kache/config.toml. Environment variables win over it.",
-    )
-    parser.add_argument("--show", action="store_true", help="print the settings (there is nothing else yet)")
-    parser.add_json()
-    options = parser.parse_args(arguments)
-    settings = config.load(config.environment(), (console.current_directory(),))
-    print(show(settings, options.json))
-    return 2 if settings.problems else 0
-
-
 def show(settings: Settings, json: bool) -> str:
     """All settings as a table, or as one JSON document, with what is wrong at the end; secrets are masked."""
     if json:
@@ -72,6 +56,16 @@ def shown(row: Setting, settings: Settings) -> Union[str, int, bool, List[str]]:
     return _printable(mask_url(value) if row.name == "remote_endpoint" else value)
 
 
+def described(row: Setting, settings: Settings) -> Dict[str, Any]:
+    """The setting as JSON shows it."""
+    return {
+        "value": shown(row, settings),
+        "origin": _printable(config.origin(settings, row.name)),
+        "key": row.key,
+        "env": row.env,
+    }
+
+
 def size_text(size: int) -> str:
     """``size`` in the largest unit that says it exactly: "50GiB", "10GB", "1023B"."""
     candidates = [(size // _unit(name), name) for name in _UNITS if size and size % _unit(name) == 0]
@@ -87,15 +81,7 @@ def _document(settings: Settings) -> Dict[str, Any]:
     return {
         "schema_version": console.JSON_VERSION,
         "file": _printable(settings.file),
-        "settings": {
-            row.name: {
-                "value": shown(row, settings),
-                "origin": _printable(config.origin(settings, row.name)),
-                "key": row.key,
-                "env": row.env,
-            }
-            for row in SETTINGS
-        },
+        "settings": {row.name: described(row, settings) for row in SETTINGS},
         "problems": [_printable(text) for text in settings.problems],
         "warnings": [_printable(text) for text in settings.warnings],
     }

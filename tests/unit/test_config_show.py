@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from kachelib import config, config_show
 from kachelib.settings import SETTINGS
-from tests.world import World
 
 SECRETS = {
     "KACHE_S3_ACCESS_KEY": "AKIAHUNTER2",
@@ -96,11 +95,3 @@ def test_sizes_are_shown_exactly(size: int) -> None:
 )
 def test_size_text(size: int, text: str) -> None:
     assert config_show.size_text(size) == text
-
-
-def test_the_command(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    assert config_show.run(["--show"]) == 0
-    assert str(world.cache_dir) in capsys.readouterr().out
-    (world.root / ".kache.toml").write_text("[cache]\nnope = 1\n")
-    assert config_show.run(["--show", "--json"]) == 2
-    assert json.loads(capsys.readouterr().out)["problems"]
