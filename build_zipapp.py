@@ -4,10 +4,11 @@
 Owns what goes into the file and where. launcher/ is what runs in it, launcher/compiler.py what code becomes.
 Downloads go through pip, against the hashes of requirements/bundle.lock, into build/, once.
 
-    file    = header natives regions boot slow zip
+    file    = header natives texts regions boot slow zip
     header  = launcher/header.sh with launcher/stub.py in it, padded to HEADER_SIZE
     natives = extension modules and what they need beside them, each zlib-compressed
-    regions = for each known interpreter the program's code; launcher/compiler.py has the layout
+    texts   = source text of modules that people wait for anyway, each zlib-compressed
+    regions = for each known interpreter the code of all else; launcher/compiler.py has the layout
     boot, slow = source text, for an interpreter that is not known
     zip     = an ordinary archive: __main__.py, all sources, boto3 and what it needs, tomlkit, licences
 """
@@ -40,6 +41,11 @@ HEADER_SIZE = 6144
 MINORS = range(9, 15)  # of the Python versions that the lock is made for
 # package -> (the name its extension module is imported by, its path in the wheel as far as the suffix)
 NATIVE = {"blake3": ("blake3", "blake3/blake3"), "zstandard": ("zstandard.backend_c", "zstandard/backend_c")}
+# What only people call is compiled there and then: code for each interpreter is more than its text once.
+TEXTS = (
+    *("config_command", "config_edit", "config_editor", "config_fields", "config_target", "config_value"),
+    "setting_texts",
+)
 VENDORED = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
 # Of pycryptodome what Ed25519 needs: modules, and native files that it loads by path.
 CRYPTO = re.compile(
@@ -435,11 +441,16 @@ def assemble(
     }
     archive["launcher/sources"] = marshal.dumps({name: source[1:] for name, source in sources.items()}, 2)
     boot = (ROOT / "launcher" / "boot.py").read_bytes()
+    texts = {}
+    for name in sorted({"kachelib." + name for name in TEXTS} & set(sources)):
+        text, path, _ = sources.pop(name)
+        data = packed(text)
+        texts[name] = ((layout.add(data), path), len(data), False)
 
     def region(interpreter: Interpreter) -> Tuple[bytes, int]:
         mine = {name: source for name, source in sources.items() if interpreter.minor < 11 or source[1] in own}
         its_natives = {key: value for key, value in table.items() if f".cpython-3{interpreter.minor}-" in key[1]}
-        return compiled(interpreter, marshal.dumps((boot, mine, its_natives, build), 2))
+        return compiled(interpreter, marshal.dumps((boot, mine, texts, its_natives, build), 2))
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         regions = list(pool.map(region, found))

@@ -7,7 +7,8 @@ file. Knows nothing of what the program does, only whether a command line is a c
     modules  ((name, code), ...) of the modules that every call loads, each after those it imports
     doors    {what kache.compiler_call() says: the same, marshalled, of what that call loads besides}
     cold     {name: (offset from File.base, packed length, is package)}; where it is not packed, the offset is ~offset;
-             or {name: (bytes, 0, is package)}; or, of a module behind a door, {name: (door, 0, is package)}
+             or {name: (bytes, 0, is package)}; or, of a module behind a door, {name: (door, 0, is package)}; or, of one
+             that lies in the file as text, {name: ((offset from the file's start, its path), packed length, False)}
     natives  {(name, tag): (directory, main file, ((file, offset, packed length, length), ...))}, main file last
     tag      the interpreter's suffix of extension modules and what native_tags() says
     build    the name of this build: hex digits
@@ -280,6 +281,12 @@ class Cold:
         where, length, _ = self.table[module.__name__]
         if isinstance(where, str):
             exec(dict(marshal.loads(self.doors[where]))[module.__name__], module.__dict__)
+            return
+        if isinstance(where, tuple):
+            import zlib
+
+            text = zlib.decompress(self.file.read(where[0], length))
+            exec(compile(text, where[1], "exec", 0, True, 2), module.__dict__)
             return
         if isinstance(where, bytes):
             data = where

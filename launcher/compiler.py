@@ -144,8 +144,13 @@ def stable(value: Any) -> bytes:
     return marshal.dumps(marshal.loads(marshal.dumps(value)))
 
 
-def region(boot: bytes, sources: Sources, natives: Dict[Any, Any], build: str, inline: bool) -> Tuple[bytes, int]:
-    """(region, length of its blob); with ``inline`` the blob holds its cold modules itself."""
+def region(
+    boot: bytes, sources: Sources, texts: Dict[str, Any], natives: Dict[Any, Any], build: str, *, inline: bool
+) -> Tuple[bytes, int]:
+    """(region, length of its blob); with ``inline`` the blob holds its cold modules itself.
+
+    texts: of the modules that lie in the file as text, what boot.py's table says.
+    """
     first, behind = hot_groups(sources)
 
     def codes(names: List[str]) -> Tuple[Tuple[str, CodeType], ...]:
@@ -156,6 +161,7 @@ def region(boot: bytes, sources: Sources, natives: Dict[Any, Any], build: str, i
     table: Dict[str, Tuple[object, int, bool]] = {
         name: (door, 0, sources[name].package) for door, names in behind.items() for name in names
     }
+    table.update(texts)
     cold = b""
     for name in sorted(set(sources) - set(first) - set(table)):
         make = cold_code if name.startswith("kachelib.") else foreign_code
@@ -173,14 +179,14 @@ def whole(zipped: "zipimporter", natives: Dict[Any, Any], build: str) -> bytes:
     """The blob for the running interpreter, from the archive's sources."""
     listed = marshal.loads(zipped.get_data("launcher/sources"))
     sources = {name: Source(zipped.get_data(file), file, package) for name, (file, package) in listed.items()}
-    return region(zipped.get_data("launcher/boot.py"), sources, natives, build, True)[0]
+    return region(zipped.get_data("launcher/boot.py"), sources, {}, natives, build, inline=True)[0]
 
 
 def main() -> None:
-    """Answer the builder: marshalled (boot, sources, natives, build) in, (region, length of its blob) out."""
-    boot, listed, natives, build = marshal.loads(sys.stdin.buffer.read())
+    """Answer the builder: marshalled (boot, sources, texts, natives, build) in, (region, length of its blob) out."""
+    boot, listed, texts, natives, build = marshal.loads(sys.stdin.buffer.read())
     sources = {name: Source(*source) for name, source in listed.items()}
-    sys.stdout.buffer.write(marshal.dumps(region(boot, sources, natives, build, False), 4))
+    sys.stdout.buffer.write(marshal.dumps(region(boot, sources, texts, natives, build, inline=False), 4))
 
 
 if __name__ == "__main__":

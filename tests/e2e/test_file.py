@@ -17,7 +17,7 @@ from typing import Callable, List, Mapping, Sequence
 
 import pytest
 
-from build_zipapp import HEADER_SIZE
+from build_zipapp import HEADER_SIZE, TEXTS
 from tests.conftest import missing
 from tests.world import REPOSITORY, Run, World
 
@@ -91,6 +91,11 @@ def do_tomlkit():
     return tomlkit.dumps(document).strip(), tomlkit.__file__.startswith(sys.argv[0] + "/pure/")
 
 
+def do_text(name):
+    module = __import__("kachelib." + name, fromlist=["SAID"])
+    return module.SAID[:-1], module.SAID[-1] == sys.argv[0]
+
+
 def do_closed():
     posix.closerange(3, 64)
     for name in ("json.py", "kache.py"):
@@ -146,6 +151,21 @@ def main(argv):
         return int(word)
     return 0
 '''
+# a module that the file carries as text
+TEXT = '''"""A docstring."""
+from typing import NamedTuple
+
+
+class Pair(NamedTuple):
+    """Another."""
+
+    a: int
+    b: int = 2
+
+
+assert False
+SAID = (__doc__, tuple(Pair(1)), __spec__.origin)
+'''
 BUILDER = ("build_zipapp.py", "kache.py", "launcher", "requirements")
 
 
@@ -185,6 +205,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory, dist_kache: Path) -> Path:
     (program / "cli.py").write_text(CLI)
     (program / "wrapper.py").write_text(WRAPPER)
     (program / "lazy.py").write_text("WORD = 'loaded late'\n")
+    (program / f"{TEXTS[0]}.py").write_text(TEXT)
     environ = {**os.environ, "HOME": "/nonexistent"}
     return scratch.build(*[word for path in NEW.values() for word in ("--python", path)], environ=environ)
 
@@ -253,6 +274,7 @@ def test_hot_code_carries_no_documentation_and_no_path(world: World, probe: Path
 def test_what_cold_code_needs_can_be_imported(world: World, probe: Path, version: str) -> None:
     env = {"KACHE_PYTHON": NEW[version]}
     assert int(world.run([probe, "zstandard"], env=env).ok().stdout) < 100
+    assert world.run([probe, "text", TEXTS[0]], env=env).ok().stdout == "((None, (1, 2)), True)\n"
     assert world.run([probe, "tomlkit"], env=env).ok().stdout == "('a = 2 # one', True)\n"
     for _ in "unpacked", "found again":
         run = world.run([probe, "boto3"], env=env).ok()
@@ -542,6 +564,7 @@ def test_an_interpreter_that_was_upgraded_compiles_the_program_once(world: World
         written = kept_code.stat().st_mtime_ns
         assert world.run([upgraded, "rustc", "3"], env=env).returncode == 3
         assert "compiled on this machine" in world.run([upgraded, "describe"], env=env).ok().stdout
+        assert world.run([upgraded, "text", TEXTS[0]], env=env).ok().stdout == "((None, (1, 2)), True)\n"
         assert int(world.run([upgraded, "zstandard"], env=env).ok().stdout) < 100
         assert kept_code.stat().st_mtime_ns == written
         kept_code.write_bytes(kept_code.read_bytes()[:1000])

@@ -158,7 +158,7 @@ def test_a_region_holds_its_cold_modules_where_its_table_says() -> None:
         kachelib__a="A = 1\n",
         kachelib__b="B = 2\n",
     )
-    region, length = compiler.region(b"", program, {}, "build", False)
+    region, length = compiler.region(b"", program, {}, {}, "build", inline=False)
     _, modules, doors, cold, _, build = marshal.loads(region[:length])
     assert [name for name, _ in modules] == ["kache", "kachelib"] and build == "build"
     for door in ("wrapper", "cc_wrapper"):
@@ -169,7 +169,7 @@ def test_a_region_holds_its_cold_modules_where_its_table_says() -> None:
         names: Dict[str, object] = {}
         exec(marshal.loads(zlib.decompress(region[length + offset : length + offset + size])), names)
         assert names[name.upper()] == {"a": 1, "b": 2}[name] and not package
-    inline, inline_length = compiler.region(b"", program, {}, "build", True)
+    inline, inline_length = compiler.region(b"", program, {}, {}, "build", inline=True)
     assert len(inline) == inline_length and isinstance(marshal.loads(inline)[3]["kachelib.a"][0], bytes)
 
 
