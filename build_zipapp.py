@@ -43,8 +43,11 @@ MINORS = range(9, 15)  # of the Python versions that the lock is made for
 NATIVE = {"blake3": ("blake3", "blake3/blake3"), "zstandard": ("zstandard.backend_c", "zstandard/backend_c")}
 # What only people call is compiled there and then: code for each interpreter is more than its text once.
 TEXTS = (
-    *("config_command", "config_edit", "config_editor", "config_fields", "config_target", "config_value"),
-    "setting_texts",
+    *("config_command", "config_edit", "config_editor", "config_fields", "config_show", "config_target"),
+    *("config_value", "clean", "clean_screen", "descent", "extents", "mounts", "screen", "setting_texts", "survey"),
+    *("target_lock", "target_removal", "target_size", "target_tree"),
+    *("builds", "completions", "difference", "past", "root_cause", "root_text", "shells", "why"),
+    *("bench_command", "checks", "doctor", "integrity", "migrate", "reach", "service", "setup", "trial"),
 )
 VENDORED = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
 # Of pycryptodome what Ed25519 needs: modules, and native files that it loads by path.
