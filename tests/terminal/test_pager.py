@@ -1,5 +1,6 @@
 """Long output goes through a pager on a terminal, as git does it: which one, when none, and no harm from any."""
 
+import time
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -56,8 +57,12 @@ def test_ctrl_c_is_the_pagers_own(kache_source: Kache, tmux: Start, require_tool
     pane = tmux([require_tool("bash"), "-mc", "$0 list; echo status $?", kache_source.path])
     pane.wait("crate10")
     pane.keys("C-c")
-    pane.keys("G")
-    pane.wait("60 entries")
+    # less forgets what was typed before it noticed.
+    end = time.monotonic() + 30
+    while not any("60 entries" in line for line in pane.text()):
+        assert time.monotonic() < end, pane.text()
+        pane.keys("G")
+        time.sleep(0.2)
     pane.keys("q")
     pane.wait("status 0")
     assert pane.ended() == 0
