@@ -15,7 +15,7 @@ import tempfile
 import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from kachelib import bundle, config, console, history, report, setup, sweep
+from kachelib import bundle, config, console, history, report, report_text, setup, sweep
 from kachelib.outcome import KacheError
 
 
@@ -151,7 +151,7 @@ def lines(document: Dict[str, Any]) -> List[str]:
         rows.append((texts[found["name"]], console.duration(found["seconds"]), share))
     told = [console.paint(document["project"], "bold"), *console.table(("BUILD", ">TIME", ">OF UNCACHED"), rows)]
     warm = runs[2]["report"]
-    told += ["", "the warm build:", *report.hit_table(warm)]
+    told += ["", "the warm build:", *report_text.hit_table(warm)]
     told += [f"  not cached: {row['count']} x {row['text']}" for row in warm["bypass"]["reasons"]]
     if any(row["reason"] == "executable" for row in warm["bypass"]["reasons"]):
         told.append("  KACHE_CACHE_EXECUTABLES=1 (cache.cache_executables) caches those as well")

@@ -24,8 +24,8 @@ class Command(NamedTuple):
 
 COMMANDS: Dict[str, Command] = {
     "list": Command("listing", "run", "list what is cached, or show one crate in detail"),
-    "stats": Command("report", "run_stats", "the store and the hit rate on one screen"),
-    "report": Command("report", "run_report", "what happened to every compile: text or JSON"),
+    "stats": Command("report_command", "run_stats", "the store and the hit rate on one screen"),
+    "report": Command("report_command", "run_report", "what happened to every compile: text, JSON or a page"),
     "why-miss": Command("why", "run", "why a crate was compiled: which input changed"),
     "gc": Command("evict", "run_gc", "remove what was not used for long"),
     "purge": Command("purge", "run", "remove everything, or one crate"),

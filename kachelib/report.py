@@ -1,15 +1,14 @@
-"""``kache report`` and ``kache stats``: what the event log adds up to.
+"""The report: what the event log adds up to, as the fields of one document.
 
-Owns the summary's fields and how they are computed, and the look of both
-commands. The field names are those that users of kache 2 parse; what a field
-means stands in docs/commands.md.
+Owns the fields and how they are computed. The names are those that users of
+kache 2 parse; what a field means stands in docs/commands.md, and its shape in
+docs/report.schema.json. Knows nothing of how a report looks.
 """
 
-import argparse
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
-from kachelib import VERSION, console, history, index, inventory
+from kachelib import VERSION, history, index, inventory
 from kachelib.config import Settings
 from kachelib.history import Event, History, number
 from kachelib.outcome import (
@@ -26,12 +25,6 @@ from kachelib.outcome import (
 )
 
 Fields = Dict[str, Any]
-Row = Tuple[str, str, str]
-
-FORMATS = ("text", "json", "markdown", "github")
-
-# The exit code of --min-hit-rate.
-BELOW = 3
 
 # How many of the most expensive misses are told.
 TOP = 10
@@ -40,80 +33,6 @@ TOP = 10
 MOST_DETAILS = 3
 
 COMPILED = (MISS, DUP)
-
-
-def run_report(argv: List[str]) -> int:
-    """``kache report``; returns the exit code."""
-    parser = console.Parser(
-        "report",
-        "What happened to every compile: hits, misses with their reasons, and what was not cached.",
-        "Exit codes: 0 done; 1 failed; 2 wrong use; 3 the hit rate is below --min-hit-rate.",
-    )
-    told = "default: text; github: Markdown with what is long folded away, for a job's summary"
-    parser.add_argument("--format", choices=FORMATS, default="text", help=told)
-    parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
-    gate = "exit with 3 where less than this came from the cache, or no compile was seen"
-    parser.add_argument("--min-hit-rate", metavar="PCT", type=_percentage, help=gate)
-    span = "only what ended within the last DUR (7d, 24h, 30m); default: all that is logged"
-    parser.add_argument("--since", metavar="DUR", type=console.duration_argument, help=span)
-    options = parser.parse_args(argv)
-    cache_dir = console.store_directory(console.load_settings())
-    document = build(cache_dir, options.since)
-    if options.format == "json":
-        console.print_json(document)
-    elif options.format == "text":
-        print("\n".join(text_lines(document)))
-    else:
-        from kachelib import report_markdown, why
-
-        events = history.read(cache_dir).events
-        units = [(miss["crate_name"], miss["crate_types"]) for miss in document["top_misses"]]
-        reasons = [why.in_short(cache_dir, events, *unit) for unit in units]
-        print("\n".join(report_markdown.lines(document, reasons, options.format == "github")))
-    return 0 if options.min_hit_rate is None else _judge(document, options.min_hit_rate)
-
-
-def _judge(document: Fields, least: float) -> int:
-    """The exit code of the gate, and one line on what it found."""
-    s = document["summary"]
-    if not (s["warmed"] or document["timing"]["hit_time_ms"] or document["timing"]["miss_time_ms"]):
-        console.note("no compile was seen: does Cargo call kache (RUSTC_WRAPPER), and is this its cache directory?")
-        return BELOW
-    if s["hit_rate_pct"] < least:
-        console.note(f"{s['hit_rate_pct']:.1f} % came from the cache, which is less than {least:g} %")
-        return BELOW
-    return 0
-
-
-def _percentage(text: str) -> float:
-    try:
-        value = float(text.rstrip("%"))
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError("give a number from 0 to 100")
-    return value
-
-
-def run_stats(argv: List[str]) -> int:
-    """``kache stats``; returns the exit code."""
-    parser = console.Parser(
-        "stats", "The store and the hit rate on one screen.", "Exit codes: 0 done; 1 failed; 2 wrong use."
-    )
-    span = "count only the invocations of the last DUR (7d, 24h, 30m); default: all that are logged"
-    parser.add_argument("--since", metavar="DUR", type=console.duration_argument, help=span)
-    parser.add_json()
-    options = parser.parse_args(argv)
-    settings = console.load_settings()
-    cache_dir = console.store_directory(settings)
-    document = build(cache_dir, options.since)
-    store = store_fields(settings)
-    if options.json:
-        parts = ("meta", "summary", "storage", "network", "gc")
-        console.print_json({"store": store, **{name: document[name] for name in parts}})
-        return 0
-    print("\n".join([*_store_lines(store), "", *_summary_lines(document)]))
-    return 0
 
 
 def build(cache_dir: str, since: Optional[float] = None) -> Fields:
@@ -190,103 +109,6 @@ def store_fields(settings: Settings) -> Fields:
     }
 
 
-def text_lines(document: Fields) -> List[str]:
-    """The report for people."""
-    lines = _summary_lines(document)
-    if document["top_misses"]:
-        rows = [
-            (
-                miss["crate_name"],
-                miss["crate_types"],
-                console.duration(miss["compile_time_ms"] / 1000),
-                str(miss["count"]),
-                miss["reason"],
-            )
-            for miss in document["top_misses"]
-        ]
-        lines += ["", console.paint("Most expensive misses", "bold")]
-        lines += console.table(("CRATE", "TYPES", ">COMPILED", ">TIMES", "~WHY"), rows)
-        lines.append("'kache why-miss CRATE' tells which input changed")
-    if document["bypass"]["reasons"]:
-        found = [(str(row["count"]), _bypass_text(row)) for row in document["bypass"]["reasons"]]
-        lines += ["", console.paint("Not cached", "bold"), *console.table((">COUNT", "~WHY"), found)]
-    if document["errors_detail"]:
-        failed = [(row["crate_name"], str(row["count"]), row["reason"]) for row in document["errors_detail"]]
-        lines += ["", console.paint("Errors", "bold"), *console.table(("CRATE", ">COUNT", "~WHY"), failed)]
-    return lines
-
-
-def hit_table(document: Fields) -> List[str]:
-    """The counts as a table: what ``kache bench`` shows as well."""
-    return _table(_counts(document))
-
-
-def _counts(document: Fields) -> List[Row]:
-    s = document["summary"]
-    hits = s["local_hits"] + s["prefetch_hits"] + s["remote_hits"]
-    parts = [f"{name} {s[field]:,}" for name, field in _HIT_KINDS if s[field]]
-    rows = [("hits", f"{hits:,}", ", ".join(parts) if len(parts) > 1 else "")]
-    rows += [(name, f"{s[field]:,}", note) for name, field, note in _OTHERS if s[field] or field == "misses"]
-    return [*rows, ("hit rate", f"{s['hit_rate_pct']:.1f} %", "")]
-
-
-_HIT_KINDS = (("local", "local_hits"), ("prefetched", "prefetch_hits"), ("remote", "remote_hits"))
-
-_OTHERS = (
-    ("warmed", "warmed", "units put back before Cargo looked"),
-    ("misses", "misses", ""),
-    ("dups", "dups", "compiled, and the bytes were known"),
-    ("not cached", "passthroughs", ""),
-    ("skipped", "skipped", ""),
-    ("errors", "errors", ""),
-)
-
-
-def _table(rows: List[Row]) -> List[str]:
-    return ["  " + line for line in console.table(("", ">", "~"), rows, max(0, console.width() - 2))]
-
-
-def _summary_lines(document: Fields) -> List[str]:
-    meta, s, storage = document["meta"], document["summary"], document["storage"]
-    span = f"in the last {console.duration(meta['since_secs'])}" if meta["since_secs"] else "that are logged"
-    lines = [console.paint(f"{console.plural(meta['event_count'], 'invocation')} {span}", "bold")]
-    if meta["broken_lines"]:
-        lines.append(f"  {console.plural(meta['broken_lines'], 'line')} of the event log could not be read")
-    rows = _counts(document)
-    rows.append(("time saved", console.duration(s["time_saved_ms"] / 1000), "of compiling, summed over all cores"))
-    if document.get("timing") and document["timing"]["avg_hit_ms"]:
-        rows.append(("one hit", f"{document['timing']['avg_hit_ms']:.1f} ms", "on average"))
-    rows += [("restored", console.size(storage[field]), way) for way, field in _WAYS if storage[field]]
-    network = document.get("network")
-    if network:
-        for way, verb in (("pulled", "from the remote"), ("pushed", "to the remote")):
-            if network[way]:
-                size = console.size(network[way + "_bytes"])
-                rows.append((way, console.plural(network[way], "object"), f"{size} {verb}"))
-    gc = document["gc"]
-    if gc:
-        ago = console.age(time.time() - gc["last_run_time"])
-        freed = f"{console.plural(gc['entries_evicted'], 'entry')} removed, {console.size(gc['bytes_freed'])}"
-        rows.append(("gc", console.plural(gc["runs"], "run"), f"the last {ago} ago; {freed}"))
-    return lines + _table(rows)
-
-
-_WAYS = (("by reflink", "reflinked_bytes"), ("by hard link", "hardlinked_bytes"), ("by copy", "copied_bytes"))
-
-
-def _store_lines(store: Fields) -> List[str]:
-    share = 100 * store["bytes"] / store["limit_bytes"] if store["limit_bytes"] else 0.0
-    held = f"{console.plural(store['entries'], 'entry')} of {console.plural(store['crates'], 'crate')}"
-    lines = [
-        console.paint(f"Store {store['path']}", "bold"),
-        f"  {held}, {console.plural(store['blobs'], 'blob')}",
-        f"  {console.size(store['bytes'])} of {console.size(store['limit_bytes'])} ({share:.1f} %)",
-    ]
-    if store["shared_bytes"]:
-        lines.append(f"  {console.size(store['shared_bytes'])} of it are shared with target directories")
-    return lines
-
-
 def _timing(events: List[Event]) -> Fields:
     hits = [event for event in events if event["result"] in HITS]
     compiled = [event for event in events if event["result"] in COMPILED]
@@ -338,12 +160,6 @@ def _bypass_reasons(events: List[Event]) -> List[Fields]:
         counted = sorted(row["details"].items(), key=lambda pair: (-pair[1], pair[0]))
         row["details"] = [{"detail": detail, "count": count} for detail, count in counted[:MOST_DETAILS] if detail]
     return sorted(found.values(), key=lambda row: -row["count"])
-
-
-def _bypass_text(row: Fields) -> str:
-    """A reason for people, with what it was about most often."""
-    told = ", ".join(each["detail"] for each in row["details"])
-    return f"{row['text']}: {told}" if told else str(row["text"])
 
 
 def _errors(events: List[Event]) -> List[Fields]:

@@ -76,7 +76,7 @@ def test_an_error_is_one_line_and_an_exit_code(
     def fail(arguments: List[str]) -> int:
         raise error
 
-    monkeypatch.setattr("kachelib.report.run_stats", fail)
+    monkeypatch.setattr("kachelib.report_command.run_stats", fail)
     assert cli.main(["stats"]) == code
     err = capsys.readouterr().err
     assert said in err
