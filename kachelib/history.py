@@ -28,6 +28,10 @@ MOST_BYTES = 256 * 1024
 Event = Dict[str, Any]
 
 
+# No field counts this far: it is a petabyte, or thirty thousand years in milliseconds.
+MOST = 1e15
+
+
 class History(NamedTuple):
     """events: oldest first. broken: lines that were cut by a crash, or say nothing that is known."""
 
@@ -105,15 +109,20 @@ def _runs(path: str, since: float) -> List[Dict[str, Any]]:
 
 
 def number(event: Event, field: str) -> float:
-    """A numeric field of an event; 0 where it is missing or is no number."""
+    """A numeric field of an event; 0 where it is missing, no number, or one that nothing kache counts can be."""
     value = event.get(field, 0)
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+    return value if _is_number(value) else 0
+
+
+def _is_number(value: Any) -> bool:
+    # JSON readers take NaN, Infinity and integers that no float holds
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < MOST
 
 
 def _parse(line: bytes) -> Optional[Event]:
     try:
         event = json.loads(line)
-        if event["result"] in RESULTS and isinstance(event["end_time"], (int, float)):
+        if event["result"] in RESULTS and _is_number(event["end_time"]):
             return dict(event)
     except (ValueError, KeyError, TypeError):
         pass

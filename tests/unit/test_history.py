@@ -31,6 +31,7 @@ def test_roots_are_those_of_all_events(world: World) -> None:
 BROKEN = (
     *(b'{"cut', b"[]", b'"text"', b"{}", b'{"result":"miss"}', b'{"result":"odd","end_time":1}', b"\xff\xfe", b"null"),
     *(b'{"result":"miss","end_time":"yesterday"}', b'{"result":["miss"],"end_time":1}'),
+    *(b'{"result":"miss","end_time":NaN}', b'{"result":"miss","end_time":1' + b"0" * 400 + b"}"),
 )
 
 
