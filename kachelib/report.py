@@ -6,9 +6,9 @@ docs/report.schema.json. Knows nothing of how a report looks.
 """
 
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from kachelib import VERSION, history, index, inventory
+from kachelib import VERSION, history, index, inventory, lanes
 from kachelib.config import Settings
 from kachelib.history import Event, History, number
 from kachelib.outcome import (
@@ -35,35 +35,66 @@ MOST_DETAILS = 3
 COMPILED = (MISS, DUP)
 
 
+class Scope(NamedTuple):
+    """What a report is asked for.
+
+    since: seconds back, None for all there is. roots: workspaces, absolute, none for all. top: rows of a list at most,
+    None for as many as it has by itself.
+    """
+
+    since: Optional[float] = None
+    roots: Tuple[str, ...] = ()
+    top: Optional[int] = None
+
+
+class Report(NamedTuple):
+    """document: the fields. events: what they were counted from, oldest first."""
+
+    document: Fields
+    events: List[Event]
+
+
 def build(cache_dir: str, since: Optional[float] = None) -> Fields:
-    """The whole report: ``since`` seconds back, None: all there is."""
+    """The document of all workspaces: ``since`` seconds back, None: all there is."""
+    return collect(cache_dir, Scope(since)).document
+
+
+def collect(cache_dir: str, scope: Scope) -> Report:
+    """The whole report."""
     now = time.time()
-    start = 0.0 if since is None else now - since
+    start = 0.0 if scope.since is None else now - scope.since
     logged = history.read(cache_dir, start)
-    return {
-        "meta": {
-            "kache_version": VERSION,
-            "generated_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-            "since_secs": since,
-            "event_count": len(logged.events),
-            "broken_lines": logged.broken,
-        },
-        **aggregate(logged),
-        "network": _network_fields(history.transfers(cache_dir, start)),
-        "gc": _gc_fields(history.gc_runs(cache_dir, start)),
+    if scope.roots:
+        logged = logged._replace(events=lanes.of_workspaces(logged.events, scope.roots))
+    meta: Fields = {
+        "kache_version": VERSION,
+        "generated_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+        "since_secs": scope.since,
+        "event_count": len(logged.events),
+        "broken_lines": logged.broken,
     }
+    if scope.roots:
+        meta["roots"] = list(scope.roots)
+    document = {
+        "meta": meta,
+        **aggregate(logged, scope.top),
+        # Transfers and gc runs are the cache directory's, and no workspace's.
+        "network": None if scope.roots else _network_fields(history.transfers(cache_dir, start)),
+        "gc": None if scope.roots else _gc_fields(history.gc_runs(cache_dir, start)),
+    }
+    return Report(document, logged.events)
 
 
-def aggregate(logged: History) -> Fields:
-    """Summary, storage, timing, misses and what passed through, of any list of events."""
+def aggregate(logged: History, top: Optional[int] = None) -> Fields:
+    """Summary, storage, timing, misses and what passed through, of any list of events. top: as in Scope."""
     events = logged.events
     return {
         "summary": summary(events),
         "storage": {name: _sum(events, name) for name in ("reflinked_bytes", "hardlinked_bytes", "copied_bytes")},
         "timing": _timing(events),
-        "top_misses": _top_misses(events),
-        "bypass": {"passthroughs": _count(events, PASSTHROUGH), "reasons": _bypass_reasons(events)},
-        "errors_detail": _errors(events),
+        "top_misses": _top_misses(events)[: TOP if top is None else top],
+        "bypass": {"passthroughs": _count(events, PASSTHROUGH), "reasons": _bypass_reasons(events)[:top]},
+        "errors_detail": _errors(events)[:top],
     }
 
 
@@ -136,7 +167,7 @@ def _top_misses(events: List[Event]) -> List[Fields]:
         row["compile_time_ms"] += int(number(event, "compile_time_ms"))
         row["reason"] = str(event.get("reason", ""))
         row["root"] = str(event.get("root", ""))
-    return sorted(found.values(), key=lambda row: -row["compile_time_ms"])[:TOP]
+    return sorted(found.values(), key=lambda row: -row["compile_time_ms"])
 
 
 def _bypass_reasons(events: List[Event]) -> List[Fields]:
