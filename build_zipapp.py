@@ -46,6 +46,8 @@ TEXTS = (
     *("config_command", "config_edit", "config_editor", "config_fields", "config_show", "config_target"),
     *("config_value", "clean", "clean_screen", "descent", "extents", "mounts", "screen", "setting_texts", "survey"),
     *("target_lock", "target_removal", "target_size", "target_tree"),
+    *("lanes", "report", "report_command", "report_html", "report_markdown", "report_page", "report_text"),
+    *("report_timeline", "report_trace"),
     *("builds", "completions", "difference", "past", "root_cause", "root_text", "shells", "why"),
     *("bench_command", "checks", "doctor", "integrity", "migrate", "reach", "service", "setup", "trial"),
 )
