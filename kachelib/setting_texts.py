@@ -5,7 +5,7 @@ Owns these texts; docs/configuration.md tells more. Loaded by the editor alone.
 
 from kachelib.settings import Setting
 
-_TEXTS = {
+TEXTS = {
     "cache_dir": "The local cache directory. A relative path in the file is relative to the file's directory.",
     "local_max_size": "The largest size of the local store. Beyond it, what was not used for longest goes first.",
     "readonly_store": "A second cache directory, looked into after your own and never written: "
@@ -57,10 +57,11 @@ _TEXTS = {
     "disabled": "Switch caching off: compilers are called as they are.",
     "log": "The log filter of standard error, such as kache=debug.",
     "log_file": "The log filter of the file log.",
+    "pager": "The program that long output on a terminal goes through; cat: none. Without it PAGER, else less.",
     "progress": "A line for each crate: always, never, or auto: where Cargo's standard error is no terminal.",
 }
 
 
 def of(row: Setting) -> str:
     """The text of ``row``."""
-    return _TEXTS[row.name]
+    return TEXTS.get(row.name, row.help)

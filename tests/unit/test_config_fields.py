@@ -38,6 +38,7 @@ def fields(tmp_path: Path, file: Path) -> Fields:
 
 
 def test_every_setting_has_a_text_that_fits_two_lines() -> None:
+    assert set(setting_texts.TEXTS) == {each.name for each in SETTINGS}
     for each in SETTINGS:
         assert 10 < len(setting_texts.of(each)) <= 150, each.name
 
