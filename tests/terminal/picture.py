@@ -33,19 +33,23 @@ class Stretch(NamedTuple):
     look: Look
 
 
-def stretches(line: str) -> List[Stretch]:
-    """The cells of one line as ``tmux capture-pane -e`` prints it."""
-    found: List[Stretch] = []
-    look, at, column = Look(), 0, 0
-    for mark in [*_SGR.finditer(line), None]:
-        text = line[at : mark.start() if mark else len(line)]
-        if text:
-            found.append(Stretch(column, text, look))
-            column += len(text)
-        if mark:
-            at = mark.end()
-            if mark.group(1) is not None:
-                look = _look(look, [int(word or 0) for word in mark.group(1).split(";")])
+def stretches(lines: Sequence[str]) -> List[List[Stretch]]:
+    """The cells of each line as ``tmux capture-pane -e`` prints them: a line begins as the one before it ended."""
+    found: List[List[Stretch]] = []
+    look = Look()
+    for line in lines:
+        row: List[Stretch] = []
+        at = column = 0
+        for mark in [*_SGR.finditer(line), None]:
+            text = line[at : mark.start() if mark else len(line)]
+            if text:
+                row.append(Stretch(column, text, look))
+                column += len(text)
+            if mark:
+                at = mark.end()
+                if mark.group(1) is not None:
+                    look = _look(look, [int(word or 0) for word in mark.group(1).split(";")])
+        found.append(row)
     return found
 
 
@@ -80,8 +84,8 @@ def svg(lines: Sequence[str], width: int, title: str) -> str:
         f"<title>{escape(title)}</title>",
         f'<rect width="100%" height="100%" rx="8" fill="{BACKGROUND}"/>',
     ]
-    for number, line in enumerate(lines):
-        for stretch in stretches(line):
+    for number, row in enumerate(stretches(lines)):
+        for stretch in row:
             out += _drawn(stretch, number)
     return "\n".join([*out, "</svg>"]) + "\n"
 

@@ -134,7 +134,8 @@ class Tmux:
 
     def picture(self, name: str, title: str) -> None:
         """Draw the pane; kept under ``name`` (relative to the repository) where KACHE_PICTURES asks for it."""
-        lines = self._tmux("capture-pane", "-p", "-e").splitlines()
+        # with the blanks at their ends, which may have a background
+        lines = self._tmux("capture-pane", "-p", "-e", "-N").splitlines()
         drawn = picture.svg(lines, self.width, title)
         assert drawn.count("<text") > 3, drawn
         path = REPOSITORY / name
