@@ -30,6 +30,11 @@ Event = Dict[str, Any]
 
 # No field counts this far: it is a petabyte, or thirty thousand years in milliseconds.
 MOST = 1e15
+# A calendar goes to the year 9999.
+_LAST_MOMENT = 253402300800
+
+# What reading a line meets that is none of ours; the last one where it is nested too deep.
+_NO_RECORD = (ValueError, KeyError, TypeError, RecursionError)
 
 
 class History(NamedTuple):
@@ -45,7 +50,7 @@ def read(cache_dir: str, since: float = 0.0) -> History:
     broken = 0
     for name in (events.OLD_NAME, events.FILE_NAME):
         for line in _lines(cache_dir + "/" + name):
-            event = _parse(line)
+            event = event_of(line)
             if event is None:
                 broken += 1
             elif event["end_time"] >= since:
@@ -101,9 +106,9 @@ def _runs(path: str, since: float) -> List[Dict[str, Any]]:
     for line in _lines(path):
         try:
             run = json.loads(line)
-            if run["schema_version"] == RUN_VERSION and float(run["end_time"]) >= since:
+            if run["schema_version"] == RUN_VERSION and _is_time(run["end_time"]) and run["end_time"] >= since:
                 found.append(run)
-        except (ValueError, KeyError, TypeError):
+        except _NO_RECORD:
             continue
     return found
 
@@ -119,12 +124,17 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < MOST
 
 
-def _parse(line: bytes) -> Optional[Event]:
+def _is_time(value: Any) -> bool:
+    return _is_number(value) and value < _LAST_MOMENT
+
+
+def event_of(line: bytes) -> Optional[Event]:
+    """The event that a line of the log is; None where it was cut, or says nothing that is known."""
     try:
-        event = json.loads(line)
-        if event["result"] in RESULTS and _is_number(event["end_time"]):
-            return dict(event)
-    except (ValueError, KeyError, TypeError):
+        event: Event = json.loads(line)
+        if event["result"] in RESULTS and _is_time(event["end_time"]):
+            return event
+    except _NO_RECORD:
         pass
     return None
 

@@ -30,12 +30,13 @@ def test_roots_are_those_of_all_events(world: World) -> None:
 
 BROKEN = (
     *(b'{"cut', b"[]", b'"text"', b"{}", b'{"result":"miss"}', b'{"result":"odd","end_time":1}', b"\xff\xfe", b"null"),
+    *(b'{"result":"miss","end_time":NaN}', b'{"result":"miss","end_time":1e300}', b"[" * 100_000),
     *(b'{"result":"miss","end_time":"yesterday"}', b'{"result":["miss"],"end_time":1}'),
     *(b'{"result":"miss","end_time":NaN}', b'{"result":"miss","end_time":1' + b"0" * 400 + b"}"),
 )
 
 
-@pytest.mark.parametrize("line", BROKEN)
+@pytest.mark.parametrize("line", BROKEN, ids=lambda line: repr(line[:40]))
 def test_a_broken_line_is_skipped_and_counted(world: World, line: bytes) -> None:
     log(world.cache_dir, event("miss"))
     with (world.cache_dir / "events.jsonl").open("ab") as file:

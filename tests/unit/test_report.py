@@ -125,6 +125,15 @@ def test_numbers_that_are_none_count_as_zero(world: World) -> None:
     assert document["summary"]["time_saved_ms"] == 0
 
 
+def test_numbers_that_nobody_can_reckon_with_count_as_zero(world: World) -> None:
+    world.cache_dir.mkdir()
+    line = '{"result":"local_hit","end_time":5,"copied_bytes":1e999,"elapsed_ms":NaN,"warmed":1' + "0" * 400 + "}\n"
+    (world.cache_dir / "events.jsonl").write_text(line)
+    document = report.build(str(world.cache_dir))
+    assert (document["storage"]["copied_bytes"], document["summary"]["warmed"]) == (0, 0)
+    assert document["timing"]["hit_time_ms"] == 0
+
+
 def test_gc_runs_are_summed_up(world: World) -> None:
     world.cache_dir.mkdir()
     history.record_gc(str(world.cache_dir), {"entries_evicted": 3, "bytes_freed": 100})
