@@ -11,9 +11,21 @@ import tempfile
 import time
 from typing import Dict, Iterator, List, NamedTuple
 
-from kachelib import bundle, cargo_config, console, extra_inputs, history, inputs, inventory, migrate, nix
+from kachelib import (
+    bundle,
+    cargo_config,
+    config,
+    console,
+    extra_inputs,
+    history,
+    inputs,
+    inventory,
+    migrate,
+    nix,
+    setup,
+)
 from kachelib.config import Settings
-from kachelib.outcome import ConfigError
+from kachelib.outcome import ConfigError, KacheError
 from kachelib.sweep import TAG_NAME
 
 OK = "ok"
@@ -57,6 +69,17 @@ class Machine(NamedTuple):
     home: str
     settings: Settings
     cwd: str
+
+
+def this_machine() -> Machine:
+    """The machine, the user and the directory that this command runs for."""
+    environ = config.environment()
+    cwd = console.current_directory()
+    try:
+        cargo_file = setup.cargo_file(environ)
+    except KacheError:
+        cargo_file = ""
+    return Machine(environ, cargo_file, console.home(), config.load(environ, (cwd,)), cwd)
 
 
 def all_findings(machine: Machine) -> Iterator[Finding]:

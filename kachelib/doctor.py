@@ -8,10 +8,10 @@ import argparse
 import sys
 from typing import Any, Dict, Iterator, List, Optional
 
-from kachelib import checks, config, console, integrity, migrate, reach, setup, trial
+from kachelib import checks, console, integrity, migrate, reach, setup, trial
 from kachelib.checks import OK, PROBLEM, WARNING, Finding, Machine
 from kachelib.integrity import MOST_LISTED, Verdict
-from kachelib.outcome import KacheError, UsageError
+from kachelib.outcome import UsageError
 
 _MARKS = {OK: ("ok", "green"), WARNING: ("warn", "yellow"), PROBLEM: ("FAIL", "red")}
 
@@ -19,11 +19,11 @@ _MARKS = {OK: ("ok", "green"), WARNING: ("warn", "yellow"), PROBLEM: ("FAIL", "r
 def run(argv: List[str]) -> int:
     """``kache doctor``; returns the exit code."""
     options = _options(argv)
-    machine = _machine()
+    machine = checks.this_machine()
     done: List[str] = []
     if options.fix:
         done = fix(machine, options.purge_sccache)
-        machine = _machine()
+        machine = checks.this_machine()
     findings = [*checks.all_findings(machine), *reach.findings(machine.settings)]
     if options.probe:
         findings.append(probe(machine))
@@ -61,17 +61,6 @@ def _options(argv: List[str]) -> argparse.Namespace:
     if options.purge_sccache and not options.fix:
         raise UsageError("doctor: --purge-sccache needs --fix")
     return options
-
-
-def _machine() -> Machine:
-    environ = config.environment()
-    cwd = console.current_directory()
-    home = console.home()
-    try:
-        cargo_file = setup.cargo_file(environ)
-    except KacheError:
-        cargo_file = ""
-    return Machine(environ, cargo_file, home, config.load(environ, (cwd,)), cwd)
 
 
 def fix(machine: Machine, purge_sccache: bool) -> List[str]:
