@@ -83,7 +83,12 @@ def _grow(cache_dir: str, stored_bytes: int) -> "Optional[int]":
         posix.write(fd, b"%d\n" % stored_bytes)
     finally:
         posix.close(fd)
-    data = read_file(path)
+    return known_bytes(cache_dir)
+
+
+def known_bytes(cache_dir: str) -> "Optional[int]":
+    """The bytes that the store has by what was noted, without a look at it; None where that has to be counted."""
+    data = read_file(cache_dir + GROWTH)
     if data is None or len(data) > MOST_GROWTH:
         return None
     try:

@@ -14,10 +14,10 @@ Tables (user_version VERSION):
     progress    how far the event log was read
 """
 
+import contextlib
 import json
 import os
 import sqlite3
-from contextlib import contextmanager
 from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from kachelib import entry as entry_format
@@ -120,6 +120,14 @@ class Index:
         """Every blob that every candidate names."""
         query = "SELECT c.cache_key, b.digest, b.size FROM blobs b JOIN candidates c ON c.id = b.candidate"
         return [Reference(*row) for row in self._db.execute(query)]
+
+    def named_bytes(self) -> Tuple[int, int]:
+        """What candidates name, in bytes: as if each had its blobs for itself, and as it is, each blob once. Streams,
+        whose size no entry says, are left out."""
+        query = "SELECT COALESCE(SUM(size * n), 0), COALESCE(SUM(size), 0) FROM (%s)"
+        blobs = "SELECT MAX(size) AS size, COUNT(*) AS n FROM blobs WHERE size >= 0 GROUP BY digest"
+        found = self._db.execute(query % blobs).fetchone()
+        return int(found[0]), int(found[1])
 
     def fingerprint(self) -> Set[Tuple[str, str]]:
         """(action key, checksum) of every entry it knows; two indexes that agree on it say the same."""
@@ -248,7 +256,7 @@ def decode_candidates(data: bytes, action_key: str) -> Optional[List[Candidate]]
         return None
 
 
-@contextmanager
+@contextlib.contextmanager
 def opened(cache_dir: str) -> Iterator[Index]:
     """The index of ``cache_dir``, refreshed. Whatever state index.db is in, this works."""
     index = _open(cache_dir)
@@ -256,6 +264,21 @@ def opened(cache_dir: str) -> Iterator[Index]:
         yield index
     finally:
         index.close()
+
+
+def last_count(cache_dir: str) -> Optional[int]:
+    """How many candidates there were at the last refresh, at once; None where nobody knows."""
+    path = cache_dir + "/" + FILE_NAME
+    # SQLite would make it
+    if not os.path.isfile(path):
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=0)) as db:
+            if db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+                return int(db.execute("SELECT COUNT(*) FROM candidates").fetchone()[0])
+    except sqlite3.Error:
+        pass
+    return None
 
 
 def rebuild(cache_dir: str) -> None:
