@@ -5,6 +5,7 @@ error. Imports a command's module only when it is called.
 """
 
 import importlib
+import importlib.util
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: Dict[str, Command] = {
+    "monitor": Command("monitor", "run", "watch builds and the cache, live; 'kache' alone does the same"),
     "list": Command("listing", "run", "list what is cached, or show one crate in detail"),
     "stats": Command("report_command", "run_stats", "the store and the hit rate on one screen"),
     "report": Command("report_command", "run_report", "what happened to every compile: text, JSON or a page"),
@@ -105,7 +107,7 @@ def help_text() -> str:
 
 
 def _dispatch(argv: List[str]) -> int:
-    name = argv[0] if argv else "help"
+    name = argv[0] if argv else _default()
     if name in ("help", "-h", "--help"):
         if len(argv) > 1 and argv[1] in COMMANDS:
             return _call(argv[1], ["--help"])
@@ -117,6 +119,14 @@ def _dispatch(argv: List[str]) -> int:
     if name not in COMMANDS:
         raise UsageError(_unknown(name))
     return _call(name, argv[1:])
+
+
+def _default() -> str:
+    """What ``kache`` alone is: the monitor, where there is a terminal that can show it."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") in ("", "dumb"):
+        return "help"
+    # not every Python is built with it
+    return "monitor" if importlib.util.find_spec("_curses") else "help"
 
 
 def _call(name: str, arguments: List[str]) -> int:

@@ -1,12 +1,14 @@
-"""Fixtures for screens: ``tmux`` starts a program in a terminal of its own."""
+"""Fixtures for screens: ``tmux`` starts a program in a terminal of its own, ``scene`` has builds to watch in it."""
 
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Union
 
 import pytest
 
+from tests.conftest import missing
+from tests.terminal.scene import Scene
 from tests.terminal.tmux import Tmux, environment
-from tests.world import World
+from tests.world import Kache, World
 
 
 @pytest.fixture
@@ -28,3 +30,13 @@ def tmux(world: World, require_tool: Callable[[str], str]) -> Iterator[Callable[
     yield start
     for each in started:
         each.close()
+
+
+@pytest.fixture
+def scene(world: World, kache: Kache, tmux: Callable[..., Tmux], rust: Mapping[str, str]) -> Iterator[Scene]:
+    """A workspace, builds of it, and monitors that watch them."""
+    if not rust:
+        missing("Rust")
+    found = Scene(world, kache, tmux)
+    yield found
+    found.close()
