@@ -49,6 +49,7 @@ TEXTS = (
     *("lanes", "report", "report_command", "report_html", "report_markdown", "report_page", "report_text"),
     *("report_timeline", "report_trace"),
     *("builds", "completions", "difference", "past", "root_cause", "root_text", "shells", "why"),
+    *("follower", "footprint", "lookout", "monitor", "overview", "panes", "sight", "stream", "tabs", "tally"),
     *("bench_command", "checks", "doctor", "integrity", "migrate", "reach", "service", "setup", "trial"),
 )
 VENDORED = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
