@@ -23,7 +23,7 @@ class Heartbeat:
     """Says what this process is doing every 30 seconds, until it is stopped. doing: may be changed meanwhile.
 
     What blocks in the kernel goes on after the line (PEP 475); a child inherits neither timer nor handler (fork(2),
-    execve(2)).
+    execve(2)). But a compiler that this process becomes inherits the timer, and would die of it: stop comes first.
     """
 
     __slots__ = ("_settings", "_started", "doing")

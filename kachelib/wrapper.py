@@ -195,9 +195,10 @@ def miss(call: Invocation, action: "Action") -> int:
     from kachelib.heartbeat import Heartbeat
 
     heartbeat = Heartbeat(call.settings, "waiting for another compile of " + action.plan.crate_name)
-    claim = call.store.claim(action.key, PATIENCE, _purpose(call, action))
-    heartbeat.doing = "compiling " + action.plan.crate_name
+    claim = None
     try:
+        claim = call.store.claim(action.key, PATIENCE, _purpose(call, action))
+        heartbeat.doing = "compiling " + action.plan.crate_name
         # Whoever held the claim may have compiled what we need.
         known = claim is not None and call.store.has_entry(action.key) and not actions.changed_input(action)
         if known and look_up(call, action):
