@@ -84,7 +84,7 @@ def test_a_configure_script_is_one_build(world: World, past: Past) -> None:
 
 
 def test_warmed_units_and_words_that_mean_nothing_are_passed_over(world: World, past: Past) -> None:
-    events = [event("a", 3), event("", 2, result="warmed"), {"result": "miss", "end_time": NOW}]
+    events = [event("a", 3), event("", 2, result="warmed"), {"result": "miss", "start_time": NOW, "end_time": NOW}]
     assert found(world, past, *events) == [["a", "alpha"]]
 
 

@@ -121,8 +121,11 @@ def test_output_replaces_a_file_and_keeps_its_mode_and_its_symlink(
     assert Path("link").is_symlink()
     assert json.loads(Path("real").read_text())["schema_version"] == 1
     assert stat.S_IMODE(Path("real").stat().st_mode) == 0o640
-    os.umask(0o027)
-    run(capsys, "--json", "--output", "new")
+    before = os.umask(0o027)
+    try:
+        run(capsys, "--json", "--output", "new")
+    finally:
+        os.umask(before)
     assert stat.S_IMODE(Path("new").stat().st_mode) == 0o640
 
 
