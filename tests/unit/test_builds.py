@@ -14,6 +14,12 @@ from tests.world import World
 NOW = time.time()
 
 
+@pytest.fixture(autouse=True)
+def now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may have been collected half an hour ago."""
+    monkeypatch.setitem(globals(), "NOW", time.time())
+
+
 @pytest.fixture
 def past(world: World) -> Iterator[Past]:
     store = Store(str(world.cache_dir))

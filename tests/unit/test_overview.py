@@ -15,6 +15,14 @@ from tests.stock import settings_for
 from tests.world import World
 
 NOW = time.time()
+
+
+@pytest.fixture(autouse=True)
+def now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may have been collected half an hour ago."""
+    monkeypatch.setitem(globals(), "NOW", time.time())
+
+
 WIRED = Finding("wrapper", "ok", "/bin/kache (/home/me/.cargo/config.toml)")
 NOT_WIRED = Finding("wrapper", "problem", "Cargo does not call kache here", "kache init")
 

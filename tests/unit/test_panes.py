@@ -18,6 +18,12 @@ from tests.world import World
 NOW = time.time()
 
 
+@pytest.fixture(autouse=True)
+def now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may have been collected half an hour ago."""
+    monkeypatch.setitem(globals(), "NOW", time.time())
+
+
 def sight(world: World, *events: Any) -> Sight:
     settings = settings_for(world.cache_dir)
     tally, stream = Tally(), Stream()
