@@ -16,7 +16,7 @@ import signal
 import sys
 import unicodedata
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
 
 from kachelib.outcome import UsageError
 
@@ -63,7 +63,6 @@ class Screen:
     def __init__(self, window: "curses.window", wakeup: int) -> None:
         self._window = window
         self._wakeup = wakeup
-        self._rest: List[str] = []
         self.height, self.width = window.getmaxyx()
         self.unicode = "utf" in (locale.nl_langinfo(locale.CODESET) or "").lower()
         self.colour = curses.has_colors() and not os.environ.get("NO_COLOR")
@@ -117,8 +116,6 @@ class Screen:
 
     def key(self, timeout: float) -> str:
         """The next key, waiting ``timeout`` seconds at most: a name or a character; "" where none came."""
-        if self._rest:
-            return self._rest.pop(0)
         ready = select.select([sys.stdin, self._wakeup], [], [], max(0.0, timeout))[0]
         if self._wakeup in ready:
             os.read(self._wakeup, 4096)
