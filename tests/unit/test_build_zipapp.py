@@ -109,6 +109,13 @@ def test_what_a_miss_loads_is_there_and_is_not_hot() -> None:
     assert not {name.rpartition(".")[2] for name in compiler.MISS} & (HOT | HOT_C)
 
 
+def test_what_is_carried_as_text_is_there_and_no_compile_waits_for_it() -> None:
+    own = {build_zipapp.module_name(path) for path in build_zipapp.own_sources()}
+    texts = {"kachelib." + name for name in build_zipapp.TEXTS}
+    assert own >= texts and len(texts) == len(build_zipapp.TEXTS)
+    assert not texts & (compiler.MISS | {"kachelib." + name for name in HOT | HOT_C})
+
+
 def test_hot_is_what_the_wrapper_imports_when_it_is_imported() -> None:
     given_sources = sources(
         kache="def main():\n    from kachelib import cli\n",
