@@ -77,7 +77,7 @@ def number_of(facts: Optional[Dict[str, str]], name: str) -> int:
 
 class Look(Generic[Found]):
     """Something that is looked at now and then. found: the last result; trouble: why there is no newer one;
-    version: grows with each."""
+    version: grows with each that differs; done: looks so far."""
 
     def __init__(self, look: "Callable[[Callable[[Found], None]], None]", pause: float) -> None:
         self._look = look
@@ -104,22 +104,25 @@ class Look(Generic[Found]):
     def _run(self) -> None:
         began = time.monotonic()
         self._next = began + self._pause
+        trouble = ""
         try:
             self._look(self._tell)
-            self.trouble = ""
         except Exception as error:
             # A view that lacks a number is worth more than none.
-            self.trouble = str(error) or type(error).__name__
+            trouble = str(error) or type(error).__name__
+        if trouble != self.trouble:
+            self.trouble = trouble
+            self.version += 1
         took = time.monotonic() - began
         if self._next:
             self._next = max(self._next, time.monotonic() + took / MOST_SHARE)
         self.done += 1
-        self.version += 1
         self._running = False
 
     def _tell(self, found: Found) -> None:
-        self.found = found
-        self.version += 1
+        if found != self.found:
+            self.found = found
+            self.version += 1
 
 
 class Lookout:
@@ -171,7 +174,7 @@ class Lookout:
         if not os.path.exists(self._settings.cache_dir + demand.SOCKET):
             return bool(self.traffic.found and self.traffic.found.uploader)
         found = self.traffic.found
-        moving = found is not None and bool(found.moving("pushing") or found.moving("pulling") or not found.uploader)
+        moving = found is not None and bool(found.moving("pushing") or found.moving("pulling"))
         return moving or time.time() - tally.last < QUIET
 
     def _look_at_wrapper(self, tell: Callable[[Finding], None]) -> None:

@@ -137,7 +137,7 @@ def test_of_a_huge_log_it_reads_the_end(world: World, tmux: Callable[..., Tmux],
 @pytest.mark.parametrize("lively", [False, True])
 def test_it_waits_without_work(world: World, tmux: Callable[..., Tmux], kache_source: Kache, lively: bool) -> None:
     """With an uploader's socket that nobody answers, too."""
-    log(world.cache_dir, event(1, time.time()))
+    log(world.cache_dir, event(1, time.time() - 60))
     if lively:
         (world.cache_dir / "daemon.sock").touch()
     shown = tmux([kache_source.path, "monitor"])

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from typing import Any, Callable
+from typing import Any, Callable, List
 
 import pytest
 
@@ -179,6 +179,18 @@ def test_a_look_that_fails_says_why_and_keeps_what_was_found() -> None:
     assert (looking.found, looking.trouble) == (1, "pop from empty list")
 
 
+def test_nothing_is_drawn_again_for_a_look_that_found_the_same() -> None:
+    found = [3, 2, 2]
+    looking: Look[int] = Look(lambda tell: tell(found.pop()), 0.0)
+    versions: List[int] = []
+    for _ in range(4):
+        until(looking.start_if_due)
+        until(lambda: looking.done == len(versions) + 1)
+        versions.append(looking.version)
+    # the last one had nothing to take, which is news, too
+    assert versions == [1, 1, 2, 3]
+
+
 def test_a_look_that_hangs_is_not_begun_again_and_holds_nobody_up() -> None:
     stop = threading.Event()
     began = []
@@ -218,11 +230,12 @@ def test_an_uploader_is_asked_while_there_is_something_to_hear(world: World, loo
     lookout.tick(tally, 0.0, targets_shown=False)
     until(lambda: lookout.traffic.done)
     assert lookout.traffic.found is not None
-    lookout.traffic.found = lookout.traffic.found._replace(uploader={"pid": "1", "pushing": "0", "pulling": "0"})
-    lookout.traffic.hurry()
-    lookout.tick(tally, 0.0, targets_shown=False)
-    time.sleep(0.2)
-    assert lookout.traffic.done == 1
+    for uploader in (None, {"pid": "1", "pushing": "0", "pulling": "0"}):
+        lookout.traffic.found = lookout.traffic.found._replace(uploader=uploader)
+        lookout.traffic.hurry()
+        lookout.tick(tally, 0.0, targets_shown=False)
+        time.sleep(0.2)
+        assert lookout.traffic.done == 1
     lookout.traffic.found = lookout.traffic.found._replace(uploader={"pid": "1", "pushing": "2", "pulling": "0"})
     lookout.tick(tally, 0.0, targets_shown=False)
     until(lambda: lookout.traffic.done == 2)

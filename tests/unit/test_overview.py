@@ -34,6 +34,8 @@ def sight(world: World, *events: Any, wrapper: Optional[Finding] = WIRED, disabl
     for event in events:
         tally.add({"end_time": NOW - 60, "elapsed_ms": 10.0, **event})
     fields = {"since": 0.0, "now": NOW, "unicode": True, "home": "/home/me", **more}
+    if fields["since"] < 0:
+        fields["since"] += NOW
     return Sight(settings, tally, Stream(), lookout, **fields)
 
 
@@ -52,7 +54,7 @@ def test_it_has_as_many_lines_as_are_left_for_it(world: World) -> None:
 IN_SHORT: Tuple[Any, ...] = (
     ({"wrapper": NOT_WIRED}, [], "kache keeps what compilers make. Cargo does not call it yet: kache init"),
     ({}, [], "Nothing was built with kache yet: run cargo build, and watch it here."),
-    ({"since": NOW - 300}, [], "No compiler was called in the last 5m."),
+    ({"since": -300.0}, [], "No compiler was called in the last 5m."),
     ({"wrapper": None}, [], ""),
     ({"disabled": True}, [HIT], "kache is switched off: KACHE_DISABLED is set."),
     ({}, [MISS, MISS], "2 units compiled and kept: next time they come from here."),
