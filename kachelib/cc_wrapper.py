@@ -6,9 +6,19 @@ compiler, run as it was asked for.
 
 import posix
 
-from kachelib import cc, cc_action, cc_replay, cc_toolchain, config, globs, inputs, log, outcome, roots
+from kachelib import cc, cc_action, cc_replay, cc_toolchain, config, inputs, invocation, log, outcome, roots
 from kachelib.cc_action import Action
-from kachelib.invocation import Invocation, answer, complain, end_like, execute, note_hit, note_trouble, record
+from kachelib.invocation import (
+    PATIENCE,
+    Invocation,
+    answer,
+    end_like,
+    exclude,
+    execute,
+    note_trouble,
+    record,
+    refuse,
+)
 from kachelib.key import Transcript, digest_bytes
 from kachelib.outcome import NotACompile, Refusal
 from kachelib.store import Store, read_file
@@ -20,9 +30,6 @@ if TYPE_CHECKING:
     from kachelib.compile import Finished
     from kachelib.entry import Candidate
     from kachelib.preprocessed import Text
-
-# How long to wait for another process that compiles the same thing, in seconds.
-PATIENCE = 900.0
 
 # Drivers hand all options on in one variable, and Linux takes no longer one than 128 KiB.
 LONGEST_COMMAND = 80_000
@@ -53,7 +60,7 @@ def run(call: Invocation) -> int:
         return become(call)
     refusal = _refuse(call, asked)
     if refusal is not None:
-        return pass_through(call, refusal)
+        return pass_through(call, refusal, asked if isinstance(asked, cc.Plan) else None)
     assert isinstance(asked, cc.Plan)
     found = _action(call, asked)
     if isinstance(found, Refusal):
@@ -81,23 +88,12 @@ def become(call: Invocation) -> int:
 
 def _refuse(call: Invocation, asked: "cc.Plan | Refusal") -> "Optional[Refusal]":
     """Why this call is not for the cache, as far as arguments and settings tell; opens the stores otherwise."""
-    for text in (*call.settings.problems, *call.settings.warnings):
-        complain(call, text)
-    if call.settings.broken:
-        return Refusal("config", call.settings.problems[0])
+    refusal = refuse(call)
+    if refusal is not None:
+        return refusal
     if isinstance(asked, Refusal):
         return asked
-    if not call.settings.cache_dir:
-        return Refusal("store", "no directory for it is known", asked)
-    call.stores = [Store(call.settings.cache_dir)]
-    if call.settings.readonly_store:
-        call.stores.append(Store(call.settings.readonly_store, writable=False))
-    if call.settings.exclude:
-        source = roots.absolute(asked.source, call.cwd)
-        pattern = globs.excluded(call.settings, source, (call.cwd,), call.environ)
-        if pattern:
-            return Refusal("excluded", pattern, asked)
-    return None
+    return exclude(call, asked.source) if call.settings.exclude else None
 
 
 def _action(call: Invocation, plan: "cc.Plan") -> "Action | Refusal":
@@ -128,19 +124,14 @@ def _wants_colour(call: Invocation, plan: "cc.Plan") -> bool:
 
 def look_up(call: Invocation, action: Action) -> bool:
     """Restore the first candidate whose inputs all match; else say in the event why there was none."""
-    event = call.event
-    event.reason = "no earlier compile of this action"
-    for store in call.stores:
-        entry = store.read_entry(action.key)
-        if entry is None:
-            continue
-        for candidate in entry.candidates():
-            why = difference(candidate, action, call.store)
-            if not why and _restore(call, action, candidate, store):
-                return True
-            if event.reason.startswith("no earlier"):
-                event.reason = why or "a blob is missing"
-    return False
+
+    def restore(candidate: "Candidate", store: Store) -> bool:
+        return cc_replay.restore(candidate, action, store, call.event) and cc_replay.say(candidate, action, store)
+
+    found = invocation.look_up(call, action.key, lambda candidate: difference(candidate, action, call.store), restore)
+    if found:
+        close(call, action)
+    return found
 
 
 def difference(candidate: "Candidate", action: Action, store: Store) -> str:
@@ -160,19 +151,6 @@ def look_up_remote(call: Invocation, action: Action) -> bool:
 
     call.fetched = demand.bring(call.settings, action.plan.crate_name, action.key, (call.cwd,), suits)
     return bool(call.fetched) and look_up(call, action)
-
-
-def _restore(call: Invocation, action: Action, candidate: "Candidate", store: Store) -> bool:
-    try:
-        if not cc_replay.restore(candidate, action, store, call.event) or not cc_replay.say(candidate, action, store):
-            return False
-    except OSError:
-        # The output cannot be written; the compiler will say so better.
-        return False
-    store.touch_entry(action.key)
-    note_hit(call, candidate, store)
-    close(call, action)
-    return True
 
 
 def miss(call: Invocation, action: Action) -> int:

@@ -1,7 +1,8 @@
 """One call of kache as a compiler: what it was given, what is said of it, how it ends.
 
-Owns what holds for every language: becoming the compiler, ending as it ended, telling people and the log. Every failure
-of kache's own ends here in the real compiler, run as it was asked for. Knows no compile.
+Owns what holds for every language: what settings refuse, the search for a candidate, becoming the compiler, ending as
+it ended, telling people and the log. Every failure of kache's own ends here in the real compiler, run as it was asked
+for. Knows no compile.
 """
 
 import posix
@@ -18,8 +19,9 @@ from _signal import (  # type: ignore[import-not-found]
     signal,
 )
 
-from kachelib import config, events, log, outcome, toolchain
+from kachelib import config, events, globs, log, outcome, roots, toolchain
 from kachelib.events import Event
+from kachelib.outcome import Refusal
 from kachelib.store import Store
 
 TYPE_CHECKING = False
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
     from kachelib.config import Settings
     from kachelib.entry import Candidate
     from kachelib.key import Transcript
+
+# How long to wait for another process that compiles the same thing, in seconds. Longer than any compile that people
+# wait for.
+PATIENCE = 900.0
 
 
 class Invocation:
@@ -70,6 +76,61 @@ def answer(argv: "List[str]", story: "Callable[[], int]") -> int:
     except Exception as error:
         note_trouble(error)
         return execute(argv)
+
+
+def refuse(call: Invocation) -> "Optional[Refusal]":
+    """Why nothing is for the cache, as far as settings tell; opens the stores otherwise."""
+    for text in (*call.settings.problems, *call.settings.warnings):
+        complain(call, text)
+    if call.settings.broken:
+        return Refusal("config", call.settings.problems[0])
+    if not call.settings.cache_dir:
+        return Refusal("store", "no directory for it is known")
+    call.stores = [Store(call.settings.cache_dir)]
+    if call.settings.readonly_store:
+        call.stores.append(Store(call.settings.readonly_store, writable=False))
+    return None
+
+
+def exclude(call: Invocation, source: str, *places: str) -> "Optional[Refusal]":
+    """Whether the user wants this source left out. places: the directories that patterns may be relative to."""
+    pattern = globs.excluded(call.settings, roots.absolute(source, call.cwd), (call.cwd, *places), call.environ)
+    return Refusal("excluded", pattern) if pattern else None
+
+
+def look_up(
+    call: Invocation,
+    action_key: str,
+    difference: "Callable[[Candidate], str]",
+    restore: "Callable[[Candidate, Store], bool]",
+) -> bool:
+    """Restore the first candidate whose inputs all match; else say in the event why there was none.
+
+    difference: what is not as it was, in words, "" for nothing; restore: whether the outputs could be put back.
+    """
+    event = call.event
+    event.reason = "no earlier compile of this action"
+    for store in call.stores:
+        entry = store.read_entry(action_key)
+        if entry is None:
+            continue
+        for candidate in entry.candidates():
+            why = difference(candidate)
+            if not why and _restored(candidate, store, restore):
+                store.touch_entry(action_key)
+                note_hit(call, candidate, store)
+                return True
+            if event.reason.startswith("no earlier"):
+                event.reason = why or "a blob is missing"
+    return False
+
+
+def _restored(candidate: "Candidate", store: Store, restore: "Callable[[Candidate, Store], bool]") -> bool:
+    try:
+        return restore(candidate, store)
+    except OSError:
+        # The output cannot be written; the compiler will say so better.
+        return False
 
 
 def note_hit(call: Invocation, candidate: "Candidate", store: Store) -> None:

@@ -8,9 +8,20 @@ import posix
 import sys
 
 from kachelib import action as actions
-from kachelib import config, events, extra_inputs, globs, inputs, outcome, replay, roots, rustc, toolchain
-from kachelib.invocation import Invocation, answer, complain, end_like, execute, note_hit, note_trouble, say, start
-from kachelib.invocation import record as record_event
+from kachelib import config, events, extra_inputs, inputs, invocation, outcome, replay, roots, rustc, toolchain
+from kachelib.invocation import (
+    PATIENCE,
+    Invocation,
+    answer,
+    complain,
+    end_like,
+    exclude,
+    execute,
+    note_trouble,
+    refuse,
+    say,
+    start,
+)
 from kachelib.key import digest_bytes
 from kachelib.outcome import NotACompile, Refusal
 from kachelib.rustc import Plan
@@ -18,16 +29,12 @@ from kachelib.store import Store, read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List, Optional
+    from typing import Callable, List, Optional
 
     from kachelib.action import Action
     from kachelib.compile import Finished
     from kachelib.config import Settings
     from kachelib.entry import Candidate
-
-# How long to wait for another process that compiles the same thing, in
-# seconds. Longer than any compile that people wait for.
-PATIENCE = 900.0
 
 # How Cargo asks about a target, before it opens the target's directory.
 TARGET_PROBE = ["-", "--crate-name", "___"]
@@ -107,23 +114,12 @@ def _search(call: Invocation, asked: "Optional[Plan | Refusal]") -> "tuple[str, 
 
 def _refuse(call: Invocation, asked: "Plan | Refusal") -> "Optional[Refusal]":
     """Why this call is not for the cache, as far as arguments and settings tell; opens the stores otherwise."""
-    for text in (*call.settings.problems, *call.settings.warnings):
-        complain(call, text)
-    if call.settings.broken:
-        return Refusal("config", call.settings.problems[0])
+    refusal = refuse(call)
+    if refusal is not None:
+        return refusal
     if isinstance(asked, Refusal):
         return asked
-    if not call.settings.cache_dir:
-        return Refusal("store", "no directory for it is known")
-    call.stores = [Store(call.settings.cache_dir)]
-    if call.settings.readonly_store:
-        call.stores.append(Store(call.settings.readonly_store, writable=False))
-    if call.settings.exclude:
-        source = roots.absolute(asked.source, call.cwd)
-        pattern = globs.excluded(call.settings, source, (call.cwd, *_workspace(asked, call)), call.environ)
-        if pattern:
-            return Refusal("excluded", pattern)
-    return None
+    return exclude(call, asked.source, *_workspace(asked, call)) if call.settings.exclude else None
 
 
 def _workspace(asked: Plan, call: Invocation) -> "tuple[str, ...]":
@@ -147,46 +143,35 @@ def _action(call: Invocation, plan: Plan) -> "Action | Refusal":
 
 def look_up(call: Invocation, action: "Action") -> bool:
     """Restore the first candidate whose inputs all match; else say in the event why there was none."""
-    event = call.event
-    event.reason = "no earlier compile of this action"
-    fingerprint = inputs.package_fingerprint(action, call.store)
-    for store in call.stores:
-        entry = store.read_entry(action.key)
-        if entry is None:
-            continue
-        for candidate in entry.candidates():
-            why = inputs.difference(candidate, action, fingerprint, call.store)
-            if not why and _restore(call, action, candidate, store):
-                return True
-            if event.reason.startswith("no earlier"):
-                event.reason = why or "a blob is missing"
-    return False
+
+    def restore(candidate: "Candidate", store: Store) -> bool:
+        return replay.restore(candidate, action, store, call.event) and replay.say(candidate, action, store)
+
+    if not invocation.look_up(call, action.key, _difference(call, action), restore):
+        return False
+    close(call, action)
+    return True
 
 
 def look_up_remote(call: Invocation, action: "Action") -> bool:
     """Restore what the uploader brings from the remote, in time; what it brings is judged as anything in the store."""
     from kachelib import demand
 
-    fingerprint = inputs.package_fingerprint(action, call.store)
-
-    def suits(candidate: "Candidate") -> bool:
-        return not inputs.difference(candidate, action, fingerprint, call.store)
-
-    call.fetched = demand.bring(call.settings, action.plan.crate_name, action.key, _search(call, action.plan), suits)
+    difference = _difference(call, action)
+    call.fetched = demand.bring(
+        call.settings,
+        action.plan.crate_name,
+        action.key,
+        _search(call, action.plan),
+        lambda candidate: not difference(candidate),
+    )
     return bool(call.fetched) and look_up(call, action)
 
 
-def _restore(call: Invocation, action: "Action", candidate: "Candidate", store: Store) -> bool:
-    try:
-        if not replay.restore(candidate, action, store, call.event) or not replay.say(candidate, action, store):
-            return False
-    except OSError:
-        # The target cannot be written; the compiler will say so better.
-        return False
-    store.touch_entry(action.key)
-    note_hit(call, candidate, store)
-    close(call, action)
-    return True
+def _difference(call: Invocation, action: "Action") -> "Callable[[Candidate], str]":
+    """What tells, in words, which input of a candidate is not as it was."""
+    fingerprint = inputs.package_fingerprint(action, call.store)
+    return lambda candidate: inputs.difference(candidate, action, fingerprint, call.store)
 
 
 def miss(call: Invocation, action: "Action") -> int:
@@ -309,7 +294,7 @@ def record(call: Invocation, action: "Action") -> None:
     event.crate_types = "test" if action.plan.test else ",".join(action.plan.crate_types)
     event.root = action.roots.by_name.get(roots.WORKSPACE) or action.roots.by_name.get(roots.TARGET, "")
     event.action_key = action.key
-    record_event(call, action.transcript)
+    invocation.record(call, action.transcript)
 
 
 def remove_incremental(plan: Plan, settings: "Settings") -> None:
