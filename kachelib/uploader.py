@@ -160,16 +160,16 @@ class Uploader:
                 self._voice.info("makes room: " + why)
                 self._make_room()
                 return demand.LEAVES.encode() + b"\n"
-            self._courier.look(arguments[5:] if verb == "ask" else arguments[3:])
+            self._courier.fetcher.look(arguments[5:] if verb == "ask" else arguments[3:])
         if verb == "ask":
-            found = self._courier.known(arguments[4])
-            return _rows(found) if found or self._courier.may_find(arguments[3]) else b"none\n"
+            found = self._courier.fetcher.known(arguments[4])
+            return _rows(found) if found or self._courier.fetcher.may_find(arguments[3]) else b"none\n"
         if verb == "search":
-            return _rows(self._courier.search(arguments[0], arguments[1]))
+            return _rows(self._courier.fetcher.search(arguments[0], arguments[1]))
         if verb == "fetch":
-            return b"there\n" if self._courier.fetch(arguments[0], arguments[1]) else b"none\n"
+            return b"there\n" if self._courier.fetcher.fetch(arguments[0], arguments[1]) else b"none\n"
         if verb == "work":
-            self._courier.wake()
+            self._courier.pusher.wake()
             return b"ok\n"
         if verb == "status":
             facts = {"pid": os.getpid(), "build": self._build, **self._courier.facts()}

@@ -4,6 +4,7 @@ Owns what a fresh compile is: the same command, at the same place, with the pref
 """
 
 import os
+import resource
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,10 @@ NAMES = ["main.o"]
 
 # How the outputs of a compile are compared: name -> content, None where there is none.
 Outputs = Dict[str, Optional[bytes]]
+
+
+class Endless(Exception):
+    """No compiler gets to an end: headers that include each other again and again, twice each time."""
 
 
 @dataclass
@@ -71,13 +76,17 @@ class Project:
         return found
 
     def fresh(self, command: Sequence[str], names: Sequence[str], maps: bool = True) -> Compiled:
-        """Compile without kache. names: of the outputs, relative to the build directory."""
+        """Compile without kache. names: of the outputs, relative to the build directory. Raises Endless."""
         source = next((word for word in command[1:] if not word.startswith("-") and word.endswith(SOURCES)), "")
         own = [word.partition("=")[2].rpartition("=")[0] for word in command if word.startswith("-ffile-prefix-map=")]
         ours = [flag for flag in self.maps(source) if flag.split("=")[1] not in own] if maps else []
         words = [command[0], *ours, *command[1:]]
         env = {**self.world.env, **self.env, "PWD": str(self.build)}
-        done = subprocess.run(words, cwd=self.build, env=env, capture_output=True, check=False)
+        before = processor_time()
+        limited = ["prlimit", f"--cpu={MOST_SECONDS}", *words]
+        done = subprocess.run(limited, cwd=self.build, env=env, capture_output=True, check=False)
+        if done.returncode and processor_time() - before > MOST_SECONDS - 1:
+            raise Endless
         said = (done.stdout + done.stderr).decode("utf-8", "surrogateescape")
         return Compiled(done.returncode, said, self.outputs(names))
 
@@ -90,7 +99,16 @@ class Project:
         return found, done
 
 
+# of processor time; no source of a test needs one
+MOST_SECONDS = 20
+
 SOURCES = (".c", ".cc", ".cpp", ".S", ".s", ".i")
+
+
+def processor_time() -> float:
+    """Seconds that programs took which this process started."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def settle() -> None:

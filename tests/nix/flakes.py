@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Union
 
-from build_zipapp import NATIVE, VENDORED
+from requirements.parts import NATIVE, VENDORED
 from requirements.wheels import BUILD, pins_for
 from tests.world import REPOSITORY, Run, World
 

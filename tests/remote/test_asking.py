@@ -10,7 +10,8 @@ from typing import Iterator
 import pytest
 
 from kachelib import log, push_queue
-from kachelib.courier import LEARNING, PATIENCE, Courier
+from kachelib.courier import Courier
+from kachelib.fetcher import LEARNING, PATIENCE
 from kachelib.settings import Settings
 from tests.remote.uploaders import until
 from tests.servers.proxy import Proxy, hang
@@ -46,17 +47,17 @@ def test_a_silent_remote_costs_a_build_one_wait(tmp_path: Path, silent: Proxy) -
     )
     try:
         courier.start()
-        courier.look([str(tmp_path)])
+        courier.fetcher.look([str(tmp_path)])
         # what is set up here meanwhile is not the remote's fault
         for _ in range(5):
-            assert courier.known(ACTION) == courier.search("thing", ACTION) == []
+            assert courier.fetcher.known(ACTION) == courier.fetcher.search("thing", ACTION) == []
             if courier.facts()["trouble"]:
                 break
         assert courier.facts()["trouble"]
         began = time.monotonic()
         for _ in range(CALLS):
-            assert courier.known(ACTION) == courier.search("thing", ACTION) == []
-            assert not courier.may_find("thing")
+            assert courier.fetcher.known(ACTION) == courier.fetcher.search("thing", ACTION) == []
+            assert not courier.fetcher.may_find("thing")
         # each would have waited as long as the first
         assert time.monotonic() - began < CALLS * LEARNING / 2
         assert len(silent.requests) <= 4
@@ -79,7 +80,7 @@ def test_who_waits_is_woken_when_another_finds_the_remote_silent(tmp_path: Path,
     try:
         threading.Timer(0.3, courier._remote.no_answer).start()
         began = time.monotonic()
-        assert courier.search("thing", ACTION) == []
+        assert courier.fetcher.search("thing", ACTION) == []
         assert time.monotonic() - began < PATIENCE - 0.5
     finally:
         courier.stop()
@@ -95,10 +96,10 @@ def test_a_crate_that_the_remote_lacks_is_not_looked_for_again(tmp_path: Path) -
     settings = settings_for(tmp_path / "cache", remote_type="filesystem", remote_path=str(shared), remote_prefix="")
     courier = courier_of(settings)
     try:
-        assert courier.may_find("thing")
-        assert courier.search("thing", ACTION) == []
-        assert not courier.may_find("thing")
-        assert courier.may_find("there")
+        assert courier.fetcher.may_find("thing")
+        assert courier.fetcher.search("thing", ACTION) == []
+        assert not courier.fetcher.may_find("thing")
+        assert courier.fetcher.may_find("there")
     finally:
         courier.stop()
         courier.close()

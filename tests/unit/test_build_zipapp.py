@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import build_zipapp
 import kache
 from launcher import boot, compiler
-from requirements import wheels
+from requirements import parts, wheels
 from tests.arrows import HOT, HOT_C
 from tests.world import REPOSITORY
 
@@ -193,7 +193,7 @@ def test_a_region_holds_its_cold_modules_where_its_table_says() -> None:
     ],
 )
 def test_markers_are_judged_for_the_python_that_is_meant(marker: str, minors: List[int]) -> None:
-    assert [minor for minor in build_zipapp.MINORS if wheels.holds(marker, minor)] == list(minors)
+    assert [minor for minor in parts.MINORS if wheels.holds(marker, minor)] == list(minors)
 
 
 def test_a_marker_that_is_not_understood_is_not_guessed() -> None:
@@ -202,8 +202,8 @@ def test_a_marker_that_is_not_understood_is_not_guessed() -> None:
 
 
 def test_the_lock_names_each_package_once_for_every_python() -> None:
-    wanted = {"blake3", "zstandard", *build_zipapp.VENDORED}
-    for minor in build_zipapp.MINORS:
+    wanted = {"blake3", "zstandard", *parts.VENDORED}
+    for minor in parts.MINORS:
         pins = wheels.pins_for(sorted(wanted), minor)
         assert sorted(pin.name for pin in pins) == sorted(wanted)
         assert all(pin.hashes for pin in pins)
@@ -261,7 +261,7 @@ def test_a_library_without_sections_still_loads(tmp_path: Path) -> None:
 
     (library,) = (path for path in Path(str(blake3.__file__)).parent.glob("blake3.*") if path.suffix == ".so")
     data = library.read_bytes()
-    stripped = build_zipapp.without_sections(data)
+    stripped = parts.without_sections(data)
     if data[:4] != b"\x7fELF":
         assert stripped == data
         return
@@ -277,7 +277,7 @@ def test_a_library_without_sections_still_loads(tmp_path: Path) -> None:
 
 def test_what_is_no_elf_stays_as_it_is() -> None:
     for data in (b"", b"\xcf\xfa\xed\xfe rest", b"\x7fELF\x01\x01 of 32 bits"):
-        assert build_zipapp.without_sections(data) == data
+        assert parts.without_sections(data) == data
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_what_is_no_elf_stays_as_it_is() -> None:
 def test_the_tags_of_a_wheel_are_those_the_launcher_asks_for(
     file: str, platform: str, machine: str, wanted: List[str]
 ) -> None:
-    assert build_zipapp.tags(file, platform, machine) == wanted
+    assert parts.tags(file, platform, machine) == wanted
 
 
 def test_the_running_interpreter_asks_for_its_own_tag() -> None:
@@ -344,7 +344,7 @@ def test_botocore_keeps_the_services_that_lead_to_s3_and_no_other() -> None:
         "dateutil/zoneinfo/dateutil-zoneinfo.tar.gz",
         "boto3/py.typed",
     ]
-    assert [name for name in kept + left_out if build_zipapp.wanted_of_wheel(name)] == kept
+    assert [name for name in kept + left_out if parts.wanted_of_wheel(name)] == kept
 
 
 # What the launcher trusts on disk
