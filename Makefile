@@ -8,8 +8,8 @@ endif
 
 VENV := .venv
 RUN := $(VENV)/bin/python -B
-# tests mostly wait for cargo, so two at a time pay even on two cores
-JOBS ?= 2
+# tests wait for a good part of their time: one more than there are processors
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST = $(RUN) -m pytest -n $(JOBS)
 
 .PHONY: help venv file demo test lint types pytest soak bench bench-peers lock clean
