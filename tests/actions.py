@@ -184,3 +184,7 @@ def compiled(
     finished.stdout = stdout
     finished.ms = 1234
     return finished
+
+
+def archive(place: Place, relative: str, content: str = "", magic: str = "!<arch>\n") -> Path:
+    return place.write(relative, magic + content)
