@@ -88,12 +88,11 @@ def become(call: Invocation) -> int:
 
 def _refuse(call: Invocation, asked: "cc.Plan | Refusal") -> "Optional[Refusal]":
     """Why this call is not for the cache, as far as arguments and settings tell; opens the stores otherwise."""
-    refusal = refuse(call)
-    if refusal is not None:
+    refusal = refuse(call, asked)
+    if refusal is not None or not call.settings.exclude:
         return refusal
-    if isinstance(asked, Refusal):
-        return asked
-    return exclude(call, asked.source) if call.settings.exclude else None
+    assert isinstance(asked, cc.Plan)
+    return exclude(call, asked.source)
 
 
 def _action(call: Invocation, plan: "cc.Plan") -> "Action | Refusal":

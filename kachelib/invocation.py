@@ -78,12 +78,15 @@ def answer(argv: "List[str]", story: "Callable[[], int]") -> int:
         return execute(argv)
 
 
-def refuse(call: Invocation) -> "Optional[Refusal]":
-    """Why nothing is for the cache, as far as settings tell; opens the stores otherwise."""
+def refuse(call: Invocation, asked: object) -> "Optional[Refusal]":
+    """Why this call is not for the cache, as far as settings and ``asked`` (what its arguments are) tell; opens the
+    stores otherwise."""
     for text in (*call.settings.problems, *call.settings.warnings):
         complain(call, text)
     if call.settings.broken:
         return Refusal("config", call.settings.problems[0])
+    if isinstance(asked, Refusal):
+        return asked
     if not call.settings.cache_dir:
         return Refusal("store", "no directory for it is known")
     call.stores = [Store(call.settings.cache_dir)]

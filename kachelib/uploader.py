@@ -154,20 +154,21 @@ class Uploader:
 
     def _answer(self, words: List[str]) -> bytes:
         verb, arguments = words[0], words[1:]
+        fetcher = self._courier.fetcher
         if verb in ("ask", "work"):
             why = self._outdated(*arguments[:3])
             if why:
                 self._voice.info("makes room: " + why)
                 self._make_room()
                 return demand.LEAVES.encode() + b"\n"
-            self._courier.fetcher.look(arguments[5:] if verb == "ask" else arguments[3:])
+            fetcher.look(arguments[5:] if verb == "ask" else arguments[3:])
         if verb == "ask":
-            found = self._courier.fetcher.known(arguments[4])
-            return _rows(found) if found or self._courier.fetcher.may_find(arguments[3]) else b"none\n"
+            found = fetcher.known(arguments[4])
+            return _rows(found) if found or fetcher.may_find(arguments[3]) else b"none\n"
         if verb == "search":
-            return _rows(self._courier.fetcher.search(arguments[0], arguments[1]))
+            return _rows(fetcher.search(arguments[0], arguments[1]))
         if verb == "fetch":
-            return b"there\n" if self._courier.fetcher.fetch(arguments[0], arguments[1]) else b"none\n"
+            return b"there\n" if fetcher.fetch(arguments[0], arguments[1]) else b"none\n"
         if verb == "work":
             self._courier.pusher.wake()
             return b"ok\n"

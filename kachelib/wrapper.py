@@ -114,12 +114,11 @@ def _search(call: Invocation, asked: "Optional[Plan | Refusal]") -> "tuple[str, 
 
 def _refuse(call: Invocation, asked: "Plan | Refusal") -> "Optional[Refusal]":
     """Why this call is not for the cache, as far as arguments and settings tell; opens the stores otherwise."""
-    refusal = refuse(call)
-    if refusal is not None:
+    refusal = refuse(call, asked)
+    if refusal is not None or not call.settings.exclude:
         return refusal
-    if isinstance(asked, Refusal):
-        return asked
-    return exclude(call, asked.source, *_workspace(asked, call)) if call.settings.exclude else None
+    assert isinstance(asked, Plan)
+    return exclude(call, asked.source, *_workspace(asked, call))
 
 
 def _workspace(asked: Plan, call: Invocation) -> "tuple[str, ...]":

@@ -187,4 +187,5 @@ def compiled(
 
 
 def archive(place: Place, relative: str, content: str = "", magic: str = "!<arch>\n") -> Path:
+    """A static library, as far as its first bytes say so."""
     return place.write(relative, magic + content)

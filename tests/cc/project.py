@@ -83,8 +83,9 @@ class Project:
         words = [command[0], *ours, *command[1:]]
         env = {**self.world.env, **self.env, "PWD": str(self.build)}
         before = processor_time()
-        limited = ["prlimit", f"--cpu={MOST_SECONDS}", *words]
-        done = subprocess.run(limited, cwd=self.build, env=env, capture_output=True, check=False)
+        done = subprocess.run(
+            words, cwd=self.build, env=env, capture_output=True, check=False, preexec_fn=limit_processor_time
+        )
         if done.returncode and processor_time() - before > MOST_SECONDS - 1:
             raise Endless
         said = (done.stdout + done.stderr).decode("utf-8", "surrogateescape")
@@ -103,6 +104,11 @@ class Project:
 MOST_SECONDS = 20
 
 SOURCES = (".c", ".cc", ".cpp", ".S", ".s", ".i")
+
+
+def limit_processor_time() -> None:
+    """For what this process becomes, and what that starts."""
+    resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS + 1))
 
 
 def processor_time() -> float:

@@ -27,15 +27,21 @@ WIRED = Finding("wrapper", "ok", "/bin/kache (/home/me/.cargo/config.toml)")
 NOT_WIRED = Finding("wrapper", "problem", "Cargo does not call kache here", "kache init")
 
 
-def sight(world: World, *events: Any, wrapper: Optional[Finding] = WIRED, disabled: bool = False, **more: Any) -> Sight:
+def sight(
+    world: World,
+    *events: Any,
+    wrapper: Optional[Finding] = WIRED,
+    disabled: bool = False,
+    ago: float = 0.0,
+    **more: Any,
+) -> Sight:
+    """ago: since how many seconds it counts, 0 for all."""
     settings = settings_for(world.cache_dir, disabled=disabled, local_max_size=2048)
     lookout, tally = Lookout(settings), Tally()
     lookout.wrapper.found = wrapper
     for event in events:
         tally.add({"end_time": NOW - 60, "elapsed_ms": 10.0, **event})
-    fields = {"since": 0.0, "now": NOW, "unicode": True, "home": "/home/me", **more}
-    if fields["since"] < 0:
-        fields["since"] += NOW
+    fields = {"since": NOW - ago if ago else 0.0, "now": NOW, "unicode": True, "home": "/home/me", **more}
     return Sight(settings, tally, Stream(), lookout, **fields)
 
 
@@ -54,7 +60,7 @@ def test_it_has_as_many_lines_as_are_left_for_it(world: World) -> None:
 IN_SHORT: Tuple[Any, ...] = (
     ({"wrapper": NOT_WIRED}, [], "kache keeps what compilers make. Cargo does not call it yet: kache init"),
     ({}, [], "Nothing was built with kache yet: run cargo build, and watch it here."),
-    ({"since": -300.0}, [], "No compiler was called in the last 5m."),
+    ({"ago": 300.0}, [], "No compiler was called in the last 5m."),
     ({"wrapper": None}, [], ""),
     ({"disabled": True}, [HIT], "kache is switched off: KACHE_DISABLED is set."),
     ({}, [MISS, MISS], "2 units compiled and kept: next time they come from here."),
