@@ -78,6 +78,11 @@ class Catalogue:
         """The digests of all its snapshots."""
         return {digest for digests in self.plan.units.values() for digest in digests}
 
+    def keys(self) -> Set[str]:
+        """The keys of all objects that it names."""
+        entries = {entry_key(row.crate_name, row.cache_key) for row in self.rows.values()}
+        return entries | {unit_key(digest) for digest in self.wanted()}
+
     def merge(self, other: "Catalogue") -> None:
         """Take in what another says; its snapshots count as the newer ones."""
         for key, digests in other.plan.units.items():

@@ -6,8 +6,10 @@ the queue is push_queue.py's; how an object is packed transfer.py's.
 
 import concurrent.futures
 import contextlib
+import errno
 import os
 import threading
+import time
 from typing import Dict, List, Set
 
 from kachelib import log, push_queue, remote, sync, transfer, worker
@@ -23,6 +25,10 @@ from kachelib.watched import Watched
 # seconds
 SCAN = 1.0  # between looks into the queue, should nobody have said a word
 HISTORY = 10.0  # between notes of what was moved
+REST = 10.0  # after trouble of this machine's own, such as a full disk
+
+# Of this machine, whatever the object: no room on a disk, no descriptors, no memory.
+OWN_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 PUSHERS = 4
 MOST_ATTEMPTS = 3
@@ -44,6 +50,7 @@ class Pusher:
         self._pushing: Set[str] = set()
         self._settled: Set[str] = set()
         self._attempts: Dict[str, int] = {}
+        self._rests_until = 0.0
         self._pushed = concurrent.futures.ThreadPoolExecutor(PUSHERS, "push")
 
     # Its life
@@ -114,6 +121,8 @@ class Pusher:
             with contextlib.suppress(OSError):
                 push_queue.settle(self._store.root)
             self._settled = names
+        if time.monotonic() < self._rests_until:
+            return
         if self._remote.writing.is_open():
             # one of them tells whether it works again
             waiting = waiting[:1] if self._remote.writing.may_try() else []
@@ -138,8 +147,13 @@ class Pusher:
         except PackError:
             # gc took it: nothing is left to be pushed
             push_queue.done(self._store.root, due)
-        except (KacheError, Refused, OSError) as error:
+        except (KacheError, Refused) as error:
             self._give_up(due, str(error))
+        except OSError as error:
+            if error.errno in OWN_TROUBLE:
+                self._rest(str(error))
+            else:
+                self._give_up(due, str(error))
         finally:
             with self._lock:
                 self._pushing.discard(due.name)
@@ -150,6 +164,12 @@ class Pusher:
         if count >= MOST_ATTEMPTS:
             self._voice.warn("%s is not going to be pushed: %s" % (due.name, why))
             push_queue.done(self._store.root, due)
+
+    def _rest(self, why: str) -> None:
+        """Leave all in the queue for a while: the object is not at fault."""
+        if not self._rests_until:
+            self._voice.warn("nothing can be pushed now, it is tried again: %s" % why)
+        self._rests_until = time.monotonic() + REST
 
     def _push_entry(self, due: Due) -> int:
         entry = self._store.read_entry(due.first)
@@ -165,5 +185,5 @@ class Pusher:
             self._ledger.pushed(tally.pushed, tally.pushed_bytes)
             return set(tally.failed)
 
-        sync.push_plan(self._mover, due.second, due.first, push)
+        sync.push_plan(self._mover, due.second, due.first, push, threads=PUSHERS)
         return 0

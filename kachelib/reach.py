@@ -162,16 +162,14 @@ def check_signatures(settings: Settings) -> Iterator[Finding]:
         return
     own, trusted = keyring.own(), keyring.trusted()
     names = ", ".join(sorted(_name(key) for key in trusted))
-    if not trusted:
-        yield Finding("signatures", OK, f"signs as {_name(own)}; unsigned objects are believed: no key is trusted")
-    elif not own:
+    if not own:
         pushes = "" if settings.remote_readonly else "; signs nothing, so others who do the same miss what it pushes"
         yield Finding("signatures", OK, f"believes {names}{pushes}")
     elif own in trusted:
         yield Finding("signatures", OK, f"signs as {_name(own)}; believes {names}")
     else:
-        text = f"signs as {_name(own)}, a key that is not among those it believes ({names})"
-        yield Finding("signatures", WARNING, text, f"add {own} to cache.remote.trusted_keys, or sign with another key")
+        text = f"signs as {_name(own)}, and trusts another key of that name"
+        yield Finding("signatures", WARNING, text, f"put {own} into cache.remote.trusted_keys in its place")
 
 
 def _name(key: str) -> str:

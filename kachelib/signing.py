@@ -26,7 +26,8 @@ SIGNATURE = 64
 
 
 class Keyring:
-    """The key that this machine signs with, and those that it trusts. Raises ConfigError for one that is none."""
+    """The key that this machine signs with, and those that it trusts: its own among them. Raises ConfigError for one
+    that is none."""
 
     def __init__(self, settings: Settings) -> None:
         self._secret: Tuple[str, Any] = ("", None)
@@ -42,6 +43,10 @@ class Keyring:
                 self._trusted[name] = _library().import_public_key(data)
             except ValueError:
                 raise ConfigError(f"cache.remote.trusted_keys: {name}: these bytes are no Ed25519 key") from None
+        if self.own():
+            # What is built upon is signed: it must not be what anybody could have put there.
+            name, data = parse(self.own(), PUBLIC, "cache.remote.signing_key")
+            self._trusted.setdefault(name, _library().import_public_key(data))
 
     def signs(self) -> bool:
         """Whether this machine has a key to sign with."""

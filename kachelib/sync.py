@@ -16,7 +16,7 @@ from kachelib.pack import Head, PackError
 from kachelib.remote import SAFE, Denied, Listed, Missing, RemoteError, Unreachable
 from kachelib.roots import exists
 from kachelib.store import Store, entry_files, names_in, read_file
-from kachelib.transfer import Arrived, Refused, Transfer
+from kachelib.transfer import Arrived, Refused, Transfer, entry_key, unit_key
 from kachelib.units import Plan, Snapshot
 
 # Objects that arrive are put into the store together: one wait for the disk.
@@ -178,7 +178,7 @@ def of_catalogue(store: Store, found: Catalogue, with_units: bool = True) -> Lis
             jobs.append(_entry_job(row.crate_name, row.cache_key))
     for digests in found.plan.units.values() if with_units else ():
         if not _has_unit(store, digests[0]):
-            jobs.append(Job(transfer.unit_key(digests[0]), transfer.wants_unit(digests[0])))
+            jobs.append(Job(unit_key(digests[0]), transfer.wants_unit(digests[0])))
     return jobs
 
 
@@ -198,6 +198,39 @@ def of_listing(mover: Transfer, crates: Optional[Set[str]], threads: int) -> Lis
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         found = pool.map(lambda crate: list(mover.remote.list(crate + "/")), sorted(crates or ()))
         return [each for some in found for each in some if each.size]
+
+
+def still_there(mover: Transfer, keys: Set[str], threads: int) -> Set[str]:
+    """Those of the keys that a remote has with content, for a catalogue may name what a lifecycle rule removed: one
+    listing of everything where that takes fewer requests than one a key. Raises RemoteError."""
+    found: Set[str] = set()
+    for count, each in enumerate(mover.remote.list("") if keys else ()):
+        if count >= PAGE * len(keys):
+            break
+        if each.size and each.key in keys:
+            found.add(each.key)
+    else:
+        return found
+    return _those(keys, lambda key: any(each.size and each.key == key for each in mover.remote.list(key)), threads)
+
+
+def disbelieved(mover: Transfer, keys: Set[str], threads: int) -> Set[str]:
+    """Those of the keys whose objects say of themselves what those who pull would refuse: signatures, names."""
+
+    def is_refused(key: str) -> bool:
+        try:
+            transfer.read_entry(mover.head(key))
+        except (PackError, Refused, Missing):
+            return True
+        return False
+
+    return _those(keys, is_refused, threads)
+
+
+def _those(keys: Set[str], test: Callable[[str], bool], threads: int) -> Set[str]:
+    """Those of the keys that pass a test which asks the remote, several at once."""
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        return {key for key, passes in zip(sorted(keys), pool.map(test, sorted(keys))) if passes}
 
 
 def entry_of_key(key: str) -> Optional[Tuple[str, str]]:
@@ -238,18 +271,19 @@ def of_packages(mover: Transfer, jobs: Sequence[Job], places: Sequence[str], thr
 
 
 def of_rows(store: Store, found: Catalogue, there: Set[str]) -> List[Job]:
-    """Pushes of the entries that a catalogue names and a remote has not. there: cache keys."""
+    """Pushes of the entries that a catalogue names and a remote has not. there: keys."""
     jobs = []
     for row in found.rows.values():
-        entry = store.read_entry(row.action_key)
-        for candidate in entry.candidates() if entry is not None and row.cache_key not in there else ():
+        known = entry_key(row.crate_name, row.cache_key) in there
+        entry = store.read_entry(row.action_key) if not known else None
+        for candidate in entry.candidates() if entry is not None else ():
             if entry is not None and candidate.cache_key == row.cache_key and SAFE.issuperset(row.crate_name):
                 jobs.append(_push_job(store, row.action_key, entry, candidate))
     return jobs
 
 
 def _entry_job(crate_name: str, cache_key: str) -> Job:
-    return Job(transfer.entry_key(crate_name, cache_key), transfer.wants_entry(cache_key, crate_name))
+    return Job(entry_key(crate_name, cache_key), transfer.wants_entry(cache_key, crate_name))
 
 
 def keep_plan(store: Store, found: Catalogue, lock: str, selection: str) -> None:
@@ -270,14 +304,14 @@ def of_store(store: Store, there: Set[str]) -> List[Job]:
     """Pushes of all entries whose keys are not there. Names that no remote can have are left out."""
     jobs = []
     for action_key, found, candidate in local_entries(store):
-        key = transfer.entry_key(candidate.crate_name, candidate.cache_key)
+        key = entry_key(candidate.crate_name, candidate.cache_key)
         if key not in there and SAFE.issuperset(key):
             jobs.append(_push_job(store, action_key, found, candidate))
     return jobs
 
 
 def _push_job(store: Store, action_key: str, found: Entry, candidate: Candidate) -> Job:
-    key = transfer.entry_key(candidate.crate_name, candidate.cache_key)
+    key = entry_key(candidate.crate_name, candidate.cache_key)
 
     def make() -> transfer.Outgoing:
         return transfer.outgoing_entry(store, action_key, found, candidate)
@@ -286,26 +320,33 @@ def _push_job(store: Store, action_key: str, found: Entry, candidate: Candidate)
 
 
 def of_members(store: Store, members: Sequence[Member], there: Set[str]) -> List[Job]:
-    """Pushes of snapshots whose digests are not there."""
+    """Pushes of snapshots that are not there. there: keys."""
     jobs = []
     for digest, snapshot, candidate in members:
-        if digest in there:
+        if unit_key(digest) in there:
             continue
 
         def make(digest: str = digest, snapshot: Snapshot = snapshot, entry: Optional[Candidate] = candidate) -> Any:
             return transfer.outgoing_unit(store, digest, snapshot, set(entry.blobs()) if entry else set())
 
-        jobs.append(Job(transfer.unit_key(digest), None, make))
+        jobs.append(Job(unit_key(digest), None, make))
     return jobs
 
 
 def push_plan(
-    mover: Transfer, lock: str, selection: str, push: Callable[[List[Job]], Set[str]], manifest: str = ""
+    mover: Transfer,
+    lock: str,
+    selection: str,
+    push: Callable[[List[Job]], Set[str]],
+    *,
+    threads: int,
+    manifest: str = "",
 ) -> bool:
     """Publish a local plan of a Cargo.lock with its snapshots and entries; whether that changed the remote's.
 
-    push: moves objects and returns the keys of those that failed. manifest: a name (``manifest_name``) to publish it
-    under, instead of the lock file's digest. Raises RemoteError.
+    push: moves objects and returns the keys of those that failed. threads: requests at once of a look for what is
+    there. manifest: a name (``manifest_name``) to publish it under, instead of the lock file's digest. Raises
+    RemoteError.
     """
     plan = units.read_plan(mover.store, selection, lock)
     if plan is None:
@@ -313,10 +354,8 @@ def push_plan(
     found, members = catalogue.of_plan(mover.store, plan)
     name = manifest or lock
     fetched = catalogue.fetch(mover, name, selection)
-    there = fetched[0]
-    known = there.wanted() if there is not None else set()
-    rows = set(there.rows) if there is not None else set()
-    jobs = [*of_rows(mover.store, found, rows), *of_members(mover.store, members, known)]
+    there = still_there(mover, found.keys() & fetched[0].keys(), threads) if fetched[0] is not None else set()
+    jobs = [*of_rows(mover.store, found, there), *of_members(mover.store, members, there)]
     found.drop(push(jobs))
     # Pushing takes its time, and a server that knows no conditions would let what others said meanwhile be lost.
     return catalogue.publish(mover, found, name, selection, None if jobs else fetched)

@@ -20,6 +20,8 @@ from kachelib.store import Store, read_file
 from kachelib.sync import Job, Tally
 from kachelib.transfer import Transfer
 
+READ_ONLY = "pushed nothing: the remote is only read here (cache.remote.readonly)"
+
 SCRIPT_CRATES = ("build_script_build", "build_script_main")
 
 
@@ -87,8 +89,10 @@ def pull_for(exchange: Exchange, here: Here, manifest: str = "") -> None:
     if found is None and manifest:
         found, _ = catalogue.fetch(exchange.mover, manifest, selection)
     if found is not None:
-        exchange.pull(sync.of_catalogue(exchange.store, found))
-        sync.keep_plan(exchange.store, found, lock, selection)
+        try:
+            exchange.pull(sync.of_catalogue(exchange.store, found))
+        finally:
+            sync.keep_plan(exchange.store, found, lock, selection)
         return
     other = catalogue.fetch_all(exchange.mover, lock)
     exchange.pull(sync.of_catalogue(exchange.store, other, with_units=False))
@@ -101,7 +105,10 @@ def push_plans(exchange: Exchange, lock: str, selections: Sequence[str], manifes
         exchange.push(jobs)
         return set(exchange.tally.failed)
 
-    return sum(sync.push_plan(exchange.mover, lock, selection, push, manifest) for selection in selections)
+    threads = exchange.settings.s3_concurrency
+    return sum(
+        sync.push_plan(exchange.mover, lock, each, push, threads=threads, manifest=manifest) for each in selections
+    )
 
 
 def run(argv: List[str]) -> int:
@@ -171,9 +178,11 @@ class _Plan:
         if self.wants_pull:
             self.pulls = self._choose_pulls()
             if not self.options.dry_run:
-                self.exchange.pull(self.pulls)
-                for selection, found in self._found:
-                    sync.keep_plan(self.exchange.store, found, self.lock, selection)
+                try:
+                    self.exchange.pull(self.pulls)
+                finally:
+                    for selection, found in self._found:
+                        sync.keep_plan(self.exchange.store, found, self.lock, selection)
         if self.wants_push and not self.exchange.settings.remote_readonly:
             self.pushes = self._choose_pushes()
             if not self.options.dry_run:
@@ -213,7 +222,11 @@ class _Plan:
     def _choose_pushes(self) -> List[Job]:
         crates = {candidate.crate_name for _, _, candidate in sync.local_entries(self.exchange.store)}
         there = {each.key for each in self._list(crates)} if crates else set()
-        return sync.of_store(self.exchange.store, there)
+        jobs = sync.of_store(self.exchange.store, set())
+        doubtful = {job.key for job in jobs} & there
+        if self.exchange.mover.keyring.trusted():
+            doubtful -= sync.disbelieved(self.exchange.mover, doubtful, self._threads())
+        return [job for job in jobs if job.key not in doubtful]
 
     def _list(self, crates: Optional[Set[str]]) -> List[remote.Listed]:
         key = frozenset(crates) if crates is not None else None
@@ -272,9 +285,8 @@ def _tell(exchange: Exchange, plan: _Plan, options: argparse.Namespace) -> None:
     if plan.wants_pull:
         parts.append(f"pulled {console.plural(tally.pulled, 'object')} ({console.size(tally.pulled_bytes)})")
     if plan.wants_push:
-        readonly = exchange.settings.remote_readonly
         pushed = f"pushed {console.plural(tally.pushed, 'object')} ({console.size(tally.pushed_bytes)})"
-        parts.append("pushed nothing: the remote is only read here (cache.remote.readonly)" if readonly else pushed)
+        parts.append(READ_ONLY if exchange.settings.remote_readonly else pushed)
     print(f"{exchange.where()}: {', '.join(parts)} in {console.duration(tally.seconds)}")
 
 
@@ -314,9 +326,10 @@ def pull_first(here: Here, manifest: str) -> str:
 
 
 def push_plan_of(here: Here) -> str:
-    """What ``kache save --push`` does at the end: publish this place's plan. Returns what to tell. Raises
-    KacheError."""
-    require_writable(here.settings)
+    """What ``kache save --push`` does at the end: publish this place's plan. Returns what to tell; where the remote is
+    only read, that, so that one script serves the jobs that may write and those that may not. Raises KacheError."""
+    if here.settings.remote_readonly:
+        return READ_ONLY
     exchange = Exchange(here.settings)
     try:
         push_plans(exchange, sync.lock_digest(here.call.lock_file()), [here.selection()])
@@ -327,12 +340,6 @@ def push_plan_of(here: Here) -> str:
         key, why = next(iter(tally.failed.items()))
         raise Incomplete(f"{console.plural(len(tally.failed), 'object')} could not be pushed; {key}: {why}")
     return f"pushed {console.plural(tally.pushed, 'object')} ({console.size(tally.pushed_bytes)}) to {exchange.where()}"
-
-
-def require_writable(settings: Settings) -> None:
-    """Raise RemoteError where the settings say that the remote is only read."""
-    if settings.remote_readonly:
-        raise RemoteError("the remote is only read here (cache.remote.readonly, KACHE_REMOTE_READONLY)")
 
 
 def run_save_manifest(argv: List[str]) -> int:
@@ -347,7 +354,9 @@ def run_save_manifest(argv: List[str]) -> int:
     add_manifest(parser)
     options = parser.parse_args(argv)
     settings = console.load_settings()
-    require_writable(settings)
+    if settings.remote_readonly:
+        print(READ_ONLY)
+        return 0
     exchange = Exchange(settings)
     lock = sync.lock_digest(_lock_file(options.manifest_path))
     if not lock:

@@ -46,6 +46,9 @@ WHOLE_SECOND_NS = 1_000_000_000
 # From so many units on, two threads put them back.
 MANY = 16
 
+# Of a unit that Cargo has to build because it shall not wait longer.
+LATE = "the deadline passed"
+
 # For a Cargo.lock that was never seen, so many others are looked into.
 MOST_PLANS = 8
 
@@ -78,9 +81,10 @@ class _Choice:
     """Which snapshot of each unit suits this place: what it was built against suits, and is the one it was built
     against."""
 
-    def __init__(self, here: "Here", plan: Plan, outcome: Outcome) -> None:
+    def __init__(self, here: "Here", plan: Plan, outcome: Outcome, deadline: float) -> None:
         self.here = here
         self.plan = plan
+        self.deadline = deadline
         self.chosen: "Dict[Key, Snapshot]" = {}
         self.order: "List[Snapshot]" = []
         self.left = outcome.left
@@ -120,6 +124,9 @@ class _Choice:
         return self._read[key]
 
     def _judge(self, key: "Key") -> None:
+        if time.monotonic() > self.deadline:
+            self.left[key] = LATE
+            return
         why = ""
         for snapshot in self._snapshots(key):
             self.packages[key] = snapshot.package
@@ -217,7 +224,7 @@ def warm(here: "Here", deadline: float, explain: bool = False) -> Outcome:
     if plan is None or not plan.units:
         outcome.reason = "no plan: nothing was taken for this profile, compiler and environment"
         return outcome
-    choice = _Choice(here, plan, outcome)
+    choice = _Choice(here, plan, outcome, deadline)
     choice.choose()
     outcome.complete = not outcome.left
     if explain:
@@ -309,7 +316,7 @@ class _Hand:
         for snapshot, stamped, new in rows:
             key = snapshot.key()
             if time.monotonic() > self.deadline:
-                outcome.left[key] = "the deadline passed"
+                outcome.left[key] = LATE
                 continue
             try:
                 self._unit(snapshot, stamped, new)

@@ -14,7 +14,7 @@ from typing import Callable, Dict, Iterator, List, Optional
 
 import pytest
 
-from kachelib import units
+from kachelib import console, units, warm, warm_command
 from kachelib.key import digest_bytes
 from kachelib.store import Store
 from kachelib.units import LINK, RAW, File, Plan, Snapshot
@@ -92,6 +92,16 @@ class Site:
         return subprocess.Popen(
             ["cargo", *words], cwd=self.ws, env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
+
+    def helper(self, cargo: "subprocess.Popen[bytes]") -> int:
+        """The process that holds the mark of this Cargo's helper (proc_locks(5))."""
+        while cargo.poll() is None:
+            marks = {str(path.stat().st_ino) for path in (self.world.cache_dir / "memo").glob(f"helper-{cargo.pid}-*")}
+            for line in Path("/proc/locks").read_text().splitlines():
+                words = line.split()
+                if words[1] == "FLOCK" and words[5].rpartition(":")[2] in marks:
+                    return int(words[4])
+        raise AssertionError("no helper was seen")
 
     def records(self) -> List[Path]:
         return [path for path in (self.world.cache_dir / "units").rglob("*") if path.is_file()]
@@ -314,6 +324,18 @@ def test_a_deadline_stops_between_units(site: Site) -> None:
     site.check_lost_nothing()
 
 
+def test_what_is_late_is_not_even_looked_at(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To judge units takes reading all their inputs: Cargo waits for that as well."""
+    for name, value in site.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(site.ws)
+    here = warm_command.here_for(["build"], console.load_settings())
+    assert len(warm.warm(here, time.monotonic() + 60, explain=True).back) == UNITS
+    late = warm.warm(here, time.monotonic() - 1, explain=True)
+    assert late.back == []
+    assert list(late.left.values()) == [warm.LATE] * UNITS
+
+
 def test_cargo_is_killed_while_the_helper_waits(site: Site) -> None:
     site.env["KACHE_TAKE_UNITS"] = "1"
     (site.ws / "one/src/lib.rs").write_text("pub fn one() -> u8 { 0 + 1 }\n")
@@ -331,8 +353,13 @@ def test_nobody_waits_for_the_helper(site: Site) -> None:
     site.env["KACHE_TAKE_UNITS"] = "1"
     (site.ws / "one/src/lib.rs").write_text("pub fn one() -> u8 { 2 - 1 }\n")
     process = site.start("build")
-    told = process.communicate(timeout=60)[1]
-    assert process.returncode == 0, told
+    helper = site.helper(process)
+    os.kill(helper, signal.SIGSTOP)
+    try:
+        told = process.communicate(timeout=60)[1]
+        assert process.returncode == 0, told
+    finally:
+        os.kill(helper, signal.SIGCONT)
     site.check_program()
 
 

@@ -55,7 +55,7 @@ def test_a_key_to_sign_with_that_is_not_trusted_is_a_warning() -> None:
     _, other = signing.generate("ci-1")
     [(status, message, hint)] = said(settings(secret, (other,)))
     assert status == "warning"
-    assert message == "signs as ci-1, a key that is not among those it believes (ci-1)"
+    assert message == "signs as ci-1, and trusts another key of that name"
     assert public in hint
     assert secret not in message + hint
 
@@ -64,7 +64,7 @@ def test_signing_alone_and_believing_alone_say_what_that_means() -> None:
     secret, public = signing.generate("ci-1")
     [(status, message, _)] = said(settings(secret))
     assert status == "ok"
-    assert "unsigned objects are believed" in message
+    assert message == "signs as ci-1; believes ci-1"
     [(status, message, _)] = said(settings(trusted=(public,)))
     assert (status, message) == (
         "ok",
