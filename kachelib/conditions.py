@@ -21,7 +21,7 @@ kind, name, value of a Requirement (paths may have placeholders):
 
 import posix
 
-from kachelib import extra_inputs, inputs, memo, roots, toolchain
+from kachelib import extra_inputs, inputs, memo, roots, selection, toolchain
 from kachelib.action import APPLE_VARIABLES
 from kachelib.entry import ABSENT, SOURCE
 from kachelib.key import SCHEMA, Transcript, digest_bytes
@@ -97,26 +97,29 @@ class Here:
     def selection(self) -> str:
         """What a plan is found by, beside its Cargo.lock: the environment key and what chooses between fingerprints."""
         key = Transcript()
-        key.add("schema", UNITS_SCHEMA + " " + SCHEMA)
-        key.add("compiler", self.tools.version)
-        key.add("cargo", self.cargo)
-        key.add("remap", "yes" if self.settings.path_normalize else "no")
-        key.add("executables", "yes" if self.settings.cache_executables else "no")
-        key.add("salt", self.settings.key_salt)
-        if self.settings.toolchain_salt:
-            key.add("nix salt", self.settings.toolchain_salt)
-        for name in self.settings.key_env_vars:
-            key.add("env " + name, self._variable(name))
-        for name in ENVIRONMENT:
-            key.add("env " + name, self._variable(name))
-        for pattern in self.settings.exclude:
-            key.add("exclude", pattern)
-        key.add("profile", self.call.profile)
-        key.add("triples", " ".join(self.call.triples))
-        key.add("cargo home", self.call.cargo_home)
-        for text in self.call.selection:
-            key.add("selection", text)
+        for tag, value in self.selection_fields():
+            key.add(tag, value)
         return key.digest()
+
+    def selection_fields(self) -> "List[Tuple[str, str]]":
+        """What ``selection`` is made of: (tag, value)."""
+        settings = self.settings
+        fields = [
+            ("schema", UNITS_SCHEMA + " " + SCHEMA),
+            ("compiler", self.tools.version),
+            ("cargo", self.cargo),
+            ("remap", "yes" if settings.path_normalize else "no"),
+            ("executables", "yes" if settings.cache_executables else "no"),
+            ("salt", settings.key_salt),
+        ]
+        if settings.toolchain_salt:
+            fields.append(("nix salt", settings.toolchain_salt))
+        fields += [("env " + name, self._variable(name)) for name in (*settings.key_env_vars, *ENVIRONMENT)]
+        fields += [("exclude", pattern) for pattern in settings.exclude]
+        fields.append(("profile", self.call.profile))
+        fields.append(("triples", " ".join(self.call.triples)))
+        fields.append(("cargo home", self.call.cargo_home))
+        return fields + [("selection", text) for text in self.call.selection]
 
     def value(self, kind: str, name: str) -> str:
         """What a requirement's value is here; "?" where it cannot be told, which is never equal. Asked once each."""
@@ -149,8 +152,8 @@ class Here:
         name = need.name.partition("\n")[0]
         words = {
             "env": "variable %s differs" % name,
-            "linker": "linker %s is another one" % name,
-            "ccompiler": "C compiler %s is another one" % name,
+            "linker": "linker %s is another one%s" % (name, self._names(need)),
+            "ccompiler": "C compiler %s is another one%s" % (name, self._names(need)),
             "cpu": "target-cpu=native is another processor",
             "driver": "clippy-driver is another one",
             "remap": "the local roots lie otherwise",
@@ -190,9 +193,24 @@ class Here:
     def _variable(self, name: str) -> str:
         return "=" + self.environ[name] if name in self.environ else "-"
 
-    def _linker(self, name: str) -> str:
+    def _names(self, need: "Requirement") -> str:
+        """What a program said of itself there, where that was noted here, and what it says now."""
+        if need.kind not in ("linker", "ccompiler"):
+            return ""
+        was, now = selection.name_of(self.store, need.value), _named(self._identity(need.name) or "")
+        return ": it was '%s' and is '%s'" % (was, now) if was and now and was != now else ""
+
+    def note_name(self, need: "Requirement") -> None:
+        """Remember what the program of a requirement says of itself: the requirement has a digest only."""
+        if need.kind in ("linker", "ccompiler"):
+            selection.note_name(self.store, need.value, _named(self._identity(need.name) or ""))
+
+    def _identity(self, name: str) -> "Optional[str]":
         program, *flags = name.split("\n")
-        found = toolchain.linker(program, flags, self.environ, self.store.memo_dir())
+        return toolchain.linker(program, flags, self.environ, self.store.memo_dir())
+
+    def _linker(self, name: str) -> str:
+        found = self._identity(name)
         if found is None:
             return "?"
         variables = toolchain.linker_environment(self.environ, self.settings.path_normalize)
@@ -252,6 +270,11 @@ class Here:
             return "?"
         files = [(each, memo.file_digest(path, self.store)) for each, path in found.files]
         return extra_digest(list(found.patterns), files)
+
+
+def _named(identity: str) -> str:
+    """What the first line of a linker's identity (probe.linker) says."""
+    return identity.partition("\n")[0].partition(" ")[2]
 
 
 def extra_digest(patterns: "List[str]", files: "List[Tuple[str, str]]") -> str:

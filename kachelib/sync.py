@@ -15,7 +15,7 @@ from kachelib.key import digest_bytes
 from kachelib.pack import Head, PackError
 from kachelib.remote import SAFE, Denied, Listed, Missing, RemoteError, Unreachable
 from kachelib.roots import exists
-from kachelib.store import Store, entry_files, names_in, read_file
+from kachelib.store import Store, entry_files, read_file
 from kachelib.transfer import Arrived, Refused, Transfer, entry_key, unit_key
 from kachelib.units import Plan, Snapshot
 
@@ -371,14 +371,3 @@ def lock_digest(path: str) -> str:
     """The digest of a Cargo.lock; "" where it cannot be read."""
     data = read_file(path)
     return digest_bytes(data) if data is not None else ""
-
-
-def selections_of(store: Store, lock: str) -> List[str]:
-    """The selections of which a store has a plan for that Cargo.lock."""
-    found = []
-    for shard in names_in(store.root + "/plans"):
-        for name in names_in(store.root + "/plans/" + shard):
-            selection, _, of_lock = name.partition("-")
-            if of_lock == lock:
-                found.append(selection)
-    return sorted(found)

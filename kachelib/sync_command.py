@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
 
-from kachelib import cargo_call, catalogue, console, evict, history, remote, sync
+from kachelib import cargo_call, catalogue, console, evict, history, remote, selection, sync
 from kachelib.catalogue import Catalogue
 from kachelib.conditions import Here
 from kachelib.config import Settings
@@ -84,15 +84,15 @@ def pull_for(exchange: Exchange, here: Here, manifest: str = "") -> None:
     lock = sync.lock_digest(here.call.lock_file())
     if not lock:
         return
-    selection = here.selection()
-    found, _ = catalogue.fetch(exchange.mover, lock, selection)
+    chosen = here.selection()
+    found, _ = catalogue.fetch(exchange.mover, lock, chosen)
     if found is None and manifest:
-        found, _ = catalogue.fetch(exchange.mover, manifest, selection)
+        found, _ = catalogue.fetch(exchange.mover, manifest, chosen)
     if found is not None:
         try:
             exchange.pull(sync.of_catalogue(exchange.store, found))
         finally:
-            sync.keep_plan(exchange.store, found, lock, selection)
+            sync.keep_plan(exchange.store, found, lock, chosen)
         return
     other = catalogue.fetch_all(exchange.mover, lock)
     exchange.pull(sync.of_catalogue(exchange.store, other, with_units=False))
@@ -181,14 +181,14 @@ class _Plan:
                 try:
                     self.exchange.pull(self.pulls)
                 finally:
-                    for selection, found in self._found:
-                        sync.keep_plan(self.exchange.store, found, self.lock, selection)
+                    for chosen, found in self._found:
+                        sync.keep_plan(self.exchange.store, found, self.lock, chosen)
         if self.wants_push and not self.exchange.settings.remote_readonly:
             self.pushes = self._choose_pushes()
             if not self.options.dry_run:
                 self.exchange.push(self.pushes)
                 if self.lock:
-                    push_plans(self.exchange, self.lock, sync.selections_of(self.exchange.store, self.lock))
+                    push_plans(self.exchange, self.lock, selection.of_lock(self.exchange.store, self.lock))
 
     def _choose_pulls(self) -> List[Job]:
         store = self.exchange.store
@@ -202,12 +202,12 @@ class _Plan:
             members = {name.replace("-", "_") for name, _, source in packages if not source}
             return sync.of_entries(self._list(members), self._known())
         for here in _places(self.options, self.exchange):
-            selection = here.selection()
-            found, _ = catalogue.fetch(self.exchange.mover, self.lock, selection)
+            chosen = here.selection()
+            found, _ = catalogue.fetch(self.exchange.mover, self.lock, chosen)
             if found is None and self.manifest:
-                found, _ = catalogue.fetch(self.exchange.mover, self.manifest, selection)
+                found, _ = catalogue.fetch(self.exchange.mover, self.manifest, chosen)
             if found is not None:
-                self._found.append((selection, found))
+                self._found.append((chosen, found))
         if self._found:
             return [job for _, found in self._found for job in sync.of_catalogue(store, found)]
         other = catalogue.fetch_all(self.exchange.mover, self.lock)
@@ -361,7 +361,7 @@ def run_save_manifest(argv: List[str]) -> int:
     lock = sync.lock_digest(_lock_file(options.manifest_path))
     if not lock:
         raise UsageError("save-manifest: there is no Cargo.lock here; build first, or name --manifest-path")
-    selections = sync.selections_of(exchange.store, lock)
+    selections = selection.of_lock(exchange.store, lock)
     if not selections:
         raise KacheError("no units were taken for this Cargo.lock; 'kache save' takes them after a build")
     try:

@@ -8,7 +8,7 @@ import os
 import time
 from typing import Dict, List, NamedTuple, Set
 
-from kachelib import fingerprint, inputs, memo, units
+from kachelib import fingerprint, inputs, memo, selection, units
 from kachelib.conditions import Here, extra_digest
 from kachelib.entry import ABSENT, FILE, SOURCE, Input
 from kachelib.fingerprint import FormatError
@@ -44,8 +44,8 @@ def take(here: Here, deadline: float) -> Taken:
     target.read()
     keeper = _Keeper(here, target)
     lock_digest = digest_bytes(lock)
-    selection = here.selection()
-    plan = units.read_plan(here.store, selection, lock_digest) or Plan()
+    chosen = here.selection()
+    plan = units.read_plan(here.store, chosen, lock_digest) or Plan()
     before = plan.encode()
     for unit in target.units.values():
         if time.monotonic() > deadline:
@@ -64,8 +64,10 @@ def take(here: Here, deadline: float) -> Taken:
         plan.add(unit.key(), digest)
         taken.kept[unit.key()] = digest
     data = plan.encode()
-    if taken.kept and (data != before or not exists(units.plan_path(here.store.root, selection, lock_digest))):
-        units.publish(units.plan_path(here.store.root, selection, lock_digest), data)
+    if taken.kept and (data != before or not exists(units.plan_path(here.store.root, chosen, lock_digest))):
+        units.publish(units.plan_path(here.store.root, chosen, lock_digest), data)
+    if taken.kept:
+        selection.note(here.store, chosen, here.selection_fields())
     return taken
 
 
@@ -301,6 +303,7 @@ class _Keeper:
 
     def _require(self, s: Snapshot, kind: str, name: str) -> None:
         s.requirements.append(Requirement(kind, name, self.here.value(kind, name)))
+        self.here.note_name(s.requirements[-1])
 
     def _add_file(self, s: Snapshot, path: str, digest: str) -> None:
         if memo.file_digest(path, self.here.store) != digest:

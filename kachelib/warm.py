@@ -46,6 +46,8 @@ WHOLE_SECOND_NS = 1_000_000_000
 # From so many units on, two threads put them back.
 MANY = 16
 
+NO_PLAN = "no plan: nothing was taken for this profile, compiler and environment"
+
 # Of a unit that Cargo has to build because it shall not wait longer.
 LATE = "the deadline passed"
 
@@ -212,7 +214,8 @@ def warm(here: "Here", deadline: float, explain: bool = False) -> Outcome:
     call = here.call
     if any(in_use(directory) for _, directory in call.directories()):
         outcome.reason = "the target directory is in use: %s" % call.build_dir
-        return outcome
+        if not explain:
+            return outcome
     stamp = _stamp()
     if not exists(call.lock_file()):
         outcome.reason = "there is no %s" % call.lock_file()
@@ -222,7 +225,7 @@ def warm(here: "Here", deadline: float, explain: bool = False) -> Outcome:
         here.shelf = Store(here.settings.readonly_store, writable=False)
         plan = find_plan(here)
     if plan is None or not plan.units:
-        outcome.reason = "no plan: nothing was taken for this profile, compiler and environment"
+        outcome.reason = NO_PLAN
         return outcome
     choice = _Choice(here, plan, outcome, deadline)
     choice.choose()

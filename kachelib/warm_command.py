@@ -9,10 +9,11 @@ import os
 import time
 from typing import Any, Dict, List, Tuple
 
-from kachelib import cargo_call, config, console, take, taker, toolchain, warm, warming
+from kachelib import cargo_call, config, console, selection, take, taker, toolchain, warm, warming
 from kachelib.cargo_call import Unclear
 from kachelib.conditions import Here
 from kachelib.config import Settings
+from kachelib.key import digest_bytes
 from kachelib.outcome import KacheError
 from kachelib.store import Store, read_file
 from kachelib.warm import Outcome
@@ -80,6 +81,8 @@ def run_warm(argv: List[str]) -> int:
     here = _here(options)
     if options.explain:
         outcome = warm.warm(here, time.monotonic() + SAVE_SECONDS, explain=True)
+        if outcome.reason == warm.NO_PLAN:
+            outcome.reason += _nearest(here)
     else:
         if not options.no_pull:
             from kachelib import sync
@@ -137,18 +140,28 @@ def _name(key: Key) -> str:
     return f"{triple}/{unit}" if triple else unit
 
 
+def _nearest(here: Here) -> str:
+    """What differs from the place where there is a plan."""
+    lock = digest_bytes(read_file(here.call.lock_file()) or b"")
+    found = selection.nearest(here.store, lock, here.selection_fields())
+    return f"; next to it is one where {found}" if found else ""
+
+
 def _packages(here: Here, outcome: Outcome) -> List[Dict[str, Any]]:
     """Every package of the lock file with its units."""
     lock = (read_file(here.call.lock_file()) or b"").decode("utf-8", "surrogateescape")
-    states: Dict[str, List[Dict[str, str]]] = {}
+    states: Dict[str, List[Tuple[Key, Dict[str, str]]]] = {}
     for key in outcome.back:
-        states.setdefault(_package(key), []).append({"unit": _name(key), "state": "back", "reason": ""})
+        states.setdefault(_package(key), []).append((key, {"unit": _name(key), "state": "back", "reason": ""}))
     for key, why in outcome.left.items():
-        states.setdefault(_package(key), []).append({"unit": _name(key), "state": "left out", "reason": why})
-    return [
-        {"name": name, "version": version, "units": states.get(name, [])}
-        for name, version, _ in cargo_call.locked_packages(lock)
-    ]
+        states.setdefault(_package(key), []).append((key, {"unit": _name(key), "state": "left out", "reason": why}))
+    found = []
+    for name, version, _ in cargo_call.locked_packages(lock):
+        # a registry's package by its version as well; of others there is one of a name
+        wanted = ("", f"{name}-{version}")
+        rows = [row for key, row in states.get(name, []) if outcome.packages.get(key, "") in wanted]
+        found.append({"name": name, "version": version, "units": rows})
+    return found
 
 
 def _package(key: Key) -> str:
@@ -179,7 +192,7 @@ def _lines(here: Here, outcome: Outcome, explained: bool) -> List[str]:
             name = f"{package['name']} {package['version']}"
             left = [row for row in package["units"] if row["reason"]]
             if not package["units"]:
-                rows.append((name, "-", "no snapshot" if not outcome.reason else ""))
+                rows.append((name, "-", "no snapshot"))
             elif not left:
                 rows.append((name, str(len(package["units"])), ""))
             rows += [(name, "-", f"{row['unit'].rpartition('/')[2]}: {row['reason']}") for row in left]
