@@ -61,7 +61,9 @@ RECORDS_PLACES = ("-fsanitize", "-fopenmp", "-flto", "-fembed-bitcode")
 # What these write cannot be searched for a path.
 OPAQUE = ("-flto", "-fembed-bitcode", "-gz")
 # With these a comment may change what is warned of (-Wimplicit-fallthrough is one of -Wextra).
-READS_COMMENTS = ("-W", "-Wextra", "-Weverything")
+READS_COMMENTS = ("-W", "-Wextra", "-Weverything", "-Wdocumentation", "-Wdocumentation-pedantic")
+# With these a compile fails for what other compiles only tell.
+STRICT = ("-Werror", "-pedantic-errors", "--pedantic-errors")
 
 DIALECT = "gnu"
 
@@ -313,7 +315,7 @@ def _note_name(reader: _Reader, word: str) -> None:
         if " " + word + " " in cc_options.SEPARATE:
             reader.keep(KEY, reader.value(word, word))
         note_nature(plan, word)
-    elif refused_for(word):
+    elif refused_for(word) and not (word.startswith("-Wa,") and word in reader.allowed):
         reader.refuse(refused_for(word), word)
     else:
         _note_unknown(reader, word)
@@ -354,6 +356,9 @@ def is_keyed(word: str) -> bool:
     """Whether an option goes into the key as it stands."""
     name, negative = name_of(word)
     question = " " + name + " "
+    if word != name and _refused(word):
+        # This one value of it.
+        return False
     if question in cc_options.KEYED or name in ("--param=", "--target="):
         return True
     if name.startswith(cc_options.PREFIXES) and not _refused(name):

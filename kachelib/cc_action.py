@@ -28,7 +28,10 @@ PATH_VARIABLES = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE
 VARIABLES = ("SOURCE_DATE_EPOCH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "SDKROOT", "MACOSX_DEPLOYMENT_TARGET",
              "IPHONEOS_DEPLOYMENT_TARGET")  # fmt: skip
 # These have the compiler write a file more.
-DEPENDENCY_VARIABLES = ("DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES")
+DEPENDENCY_VARIABLES = (
+    "DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES", "CC_PRINT_HEADERS", "CC_PRINT_OPTIONS", "CC_PRINT_PROC_STAT",
+    "CC_LOG_DIAGNOSTICS",
+)  # fmt: skip
 # These add options that no command line shows; the first two are clang-cl's.
 OPTION_VARIABLES = ("CL", "_CL_", "CCC_OVERRIDE_OPTIONS", "GCC_COMPARE_DEBUG")
 
@@ -38,6 +41,7 @@ DIRECTORY_OPTIONS = ("-fdebug-compilation-dir=", "-ffile-compilation-dir=", "--g
 
 # Which locale messages are in, in the order in which it is looked for.
 MESSAGES = ("LC_ALL", "LC_MESSAGES", "LANG")
+CHARSET = ("LC_ALL", "LC_CTYPE", "LANG")
 
 COLOURS, PLAIN = "+", "-"
 
@@ -76,9 +80,11 @@ class Action:
         return absolute(self.plan.depfile, self.cwd) if self.plan.depfile else ""
 
     def layout(self) -> str:
-        """How diagnostics look here: in colour or not, and in which language."""
+        """How diagnostics look here: in colour or not, in which language and charset."""
         locale = next((self.environ[name] for name in MESSAGES if self.environ.get(name)), "C")
-        return (COLOURS if self.coloured else PLAIN) + locale.partition(".")[0]
+        # The charset as well: quotes are ASCII's or not.
+        charset = next((self.environ[name] for name in CHARSET if self.environ.get(name)), "C")
+        return (COLOURS if self.coloured else PLAIN) + locale.partition(".")[0] + "." + charset.partition(".")[2]
 
     def suits(self, layout: str) -> bool:
         """Whether what a candidate's compiler said, laid out so, is what this one would; colours can be taken out."""

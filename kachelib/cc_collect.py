@@ -96,7 +96,12 @@ def inputs(action: Action, names: list[str], started_ns: int, store: Store) -> l
         found.append(Input(FILE, action.roots.normalise(path), digest))
         texts[name] = include_scan.scan(path, digest, store)
         _check_text(action, name, texts[name])
+    _check_definitions(action)
     if action.plan.language in cc_compile.WITHOUT_HEADERS:
+        named = any(text.headers or include_scan.COMPUTED in text.traits for text in texts.values())
+        if named and action.plan.language != "assembler":
+            # Clang follows them all the same.
+            raise NotStored("#include in preprocessed text")
         return found
     try:
         found += include_search.missing(action, names, texts, started_ns, store)
@@ -130,6 +135,16 @@ def _check_text(action: Action, name: str, text: include_scan.Text) -> None:
         raise NotStored("%s in %s" % (include_scan.TIME, name))
     if include_scan.ASM_INCLUDE in text.traits:
         raise NotStored("%s in %s" % (include_scan.ASM_INCLUDE, name))
+
+
+def _check_definitions(action: Action) -> None:
+    """Raise NotStored where a macro that the command line defines makes the object hang on more than is recorded."""
+    for _, word in action.plan.words:
+        if word.startswith(("-D", "-Wp,-D", "/D", "/clang:-D")):
+            text = include_scan.read(os.fsencode(word))
+            _check_text(action, word.partition("=")[0], text)
+            if b"__has_" in os.fsencode(word):
+                raise NotStored("%s in %s" % (include_scan.UNCLEAR_TEST, word.partition("=")[0]))
 
 
 def _read_object(action: Action, collected: Collected) -> None:

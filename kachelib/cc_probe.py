@@ -49,16 +49,21 @@ def compiler(program: str, environ: dict[str, str], memo_path: str, content: boo
             files.append(found)
             if name == "as":
                 lines.append("as " + (Questions(found, environ).answer(["--version"]) or "").strip().split("\n")[0])
-    for path in _settings_files(asked, banner):
+    settings, absent = _settings_files(asked, banner)
+    for path in settings:
         files.append(path)
         lines.append("file " + digest_file(path))
+    if family == CLANG:
+        # Where a configuration file may appear, under a name for each target.
+        files += _configuration_directories(program, banner)
     if content:
-        lines += ["content " + digest_file(path) for path in files]
+        lines += ["content " + digest_file(path) for path in files if os.path.isfile(path)]
     maps = asked.knows("-ffile-prefix-map=/a=/b")
     text = "\n".join(lines)
     states = [os.stat(path) for path in files]
     if not memo.is_racy(states, before):
         words = [word for path, state in zip(files, states) for word in (path, memo.identity(state).decode())]
+        words += [word for path in absent for word in (path, toolchain.ABSENT)]
         body = "\0".join(words) + "\0\0" + "\0".join((family, "maps" if maps else "", text))
         memo.write(memo_path, body.encode("utf-8", "surrogateescape"))
     return Compiler(program, family, text, maps, asked.count)
@@ -125,8 +130,25 @@ def _on_path(name: str, environ: dict[str, str]) -> str:
     return ""
 
 
-def _settings_files(asked: Questions, banner: str) -> list[str]:
-    """Files that change what a driver does: GCC's specs, Clang's configuration."""
+def _settings_files(asked: Questions, banner: str) -> tuple[list[str], list[str]]:
+    """Files that change what a driver does: Clang's configuration, GCC's specs; and where GCC looks for specs that are
+    not there."""
     found = re.findall(r"^Configuration file: (.+)$", banner, re.MULTILINE)
+    places = (asked.answer(["-print-search-dirs"]) or "").split("\n")
+    absent = []
+    for line in places:
+        kind, _, rest = line.partition(": ")
+        if kind == "install":
+            absent.append(os.path.join(rest, "specs"))
+        elif kind == "libraries":
+            absent += [os.path.join(directory, "specs") for directory in rest.lstrip("=").split(":") if directory]
     specs = (asked.answer(["-print-file-name=specs"]) or "").strip()
-    return [path for path in (*found, specs) if os.path.isabs(path) and os.path.isfile(path)]
+    files = [path for path in (*found, specs) if os.path.isabs(path) and os.path.isfile(path)]
+    return files, [path for path in dict.fromkeys(absent) if not os.path.exists(path)]
+
+
+def _configuration_directories(program: str, banner: str) -> list[str]:
+    """Where Clang looks for configuration files (Clang manual, "Configuration files")."""
+    named = re.findall(r"^(?:InstalledDir|(?:System|User) configuration file directory): (.+)$", banner, re.MULTILINE)
+    places = [os.path.dirname(program), os.path.dirname(os.path.realpath(program)), *named]
+    return [path for path in dict.fromkeys(places) if os.path.isdir(path)]

@@ -19,6 +19,9 @@ CLANG = "clang"
 # Programs whose links stand in for compilers: one that is found by a link to one of these is none.
 SHIMS = ("kache", "ccache", "sccache", "distcc", "icecc", "buildcache", "cachepot")
 
+# Raise whenever other questions are asked.
+MEMO_VERSION = "2"
+
 # Longest chain of links that is followed.
 MOST_LINKS = 20
 
@@ -84,7 +87,8 @@ def identify(name: str, environ: "Dict[str, str]", memo_dir: str, content: bool)
         return None
     surroundings = "".join([key + "=" + environ[key] + "\n" for key in CHOICES if key in environ])
     # A driver behaves by the name it is called by.
-    subject = "\n".join([program, environ.get("PATH", "") if "/" not in name else "", surroundings, str(content)])
+    # PATH counts for a compiler that is named by its path as well: its assembler may be found there.
+    subject = "\n".join([MEMO_VERSION, program, environ.get("PATH", ""), surroundings, str(content)])
     memo_path = memo.path_of(memo_dir, "cc", subject)
     body = memo.read(memo_path)
     if body is not None:

@@ -25,8 +25,11 @@ EMBED = "#embed"
 INCBIN = ".incbin"
 ASM_INCLUDE = ".include"
 PRAGMA = "#pragma GCC dependency or pch_preprocess"
+# ONCE: a file that is included once; IMPORT: those that it names are.
+ONCE = "#pragma once"
+IMPORT = "#import"
 
-MEMO_VERSION = "4"
+MEMO_VERSION = "5"
 
 _BLANK = rb"(?:[ \t\v\f]|/\*.*?\*/)*"
 _HASH = rb"(?:#|%:|\?\?=)"
@@ -37,7 +40,13 @@ _PARAMETER = re.compile(rb"(\w+)\s*\)")
 _DEFINITION = re.compile(_BLANK + _HASH + _BLANK + rb"define\s+(\w+)\(\s*(\w+)\s*\)")
 _EMBED = re.compile(_HASH + _BLANK + rb"embed\b|\b__has_embed\b", re.DOTALL)
 _TIME = re.compile(rb"\b__(?:DATE|TIME)__\b")
-_ASM_INCLUDE = re.compile(rb"^\s*(?:\w+:)?\s*\.include\b|\"[^\"\n]*\.include\b", re.MULTILINE)
+# In lower case, for the assembler does not mind. In C it stands in a string, or where a macro makes one: a member of
+# that name has no operand behind it.
+_ASM_INCLUDE = re.compile(rb"\"[^\"\n]*\.include\b|\.include(?:\s*[\"\\]|\s+\w|\s*/\*)")
+# __has_include itself, and by another name.
+_TESTS = rb"__has_include|__has_include_next"
+_ALIAS = re.compile(_HASH + rb"[ \t]*define[ \t]+(\w+)[ \t]+__has_include(?:_next)?[ \t]*$", re.MULTILINE)
+_ONCE = re.compile(rb"\bpragma\s+once\b|_Pragma\s*\(\s*\"\s*once")
 _PRAGMA = re.compile(rb"\bpragma\s+GCC\s+(?:dependency|pch_preprocess)\b|_Pragma\s*\(\s*\"\s*GCC\s+dependency")
 _SPLICE = re.compile(rb"\\[ \t]*\r?\n")
 
@@ -83,6 +92,8 @@ def read(data: bytes) -> Text:
         if name is None:
             traits.add(COMPUTED)
             continue
+        if match[1] == b"import":
+            traits.add(IMPORT)
         how = NEXT if match[1] == b"include_next" else QUOTED if name[1] else ANGLED
         headers[how, _text(name)] = None
     if b"__has_include" in data:
@@ -95,17 +106,25 @@ def read(data: bytes) -> Text:
                 traits.add(UNCLEAR_TEST)
             else:
                 headers[HAS_QUOTED if name[1] else HAS_ANGLED, _text(name)] = None
+        for match in _ALIAS.finditer(data):
+            headers[WRAPPER, match[1].decode("ascii", "replace")] = None
+        if _is_handed_on(_ALIAS.sub(b"", data), _TESTS):
+            traits.add(UNCLEAR_TEST)
     if _TIME.search(data):
         traits.add(TIME)
-    for word, trait in ((b"__TIMESTAMP__", TIMESTAMP), (b"incbin", INCBIN)):
-        if word in data:
-            traits.add(trait)
+    if b"__TIMESTAMP__" in data:
+        traits.add(TIMESTAMP)
+    if b"once" in data and _ONCE.search(data):
+        traits.add(ONCE)
+    low = data.lower()
+    if b"incbin" in low:
+        traits.add(INCBIN)
+    if b".include" in low and _ASM_INCLUDE.search(low):
+        traits.add(ASM_INCLUDE)
     if b"embed" in data and _EMBED.search(data):
         traits.add(EMBED)
     if b"pragma" in data and _PRAGMA.search(data):
         traits.add(PRAGMA)
-    if b".include" in data and _ASM_INCLUDE.search(data):
-        traits.add(ASM_INCLUDE)
     return Text(tuple(headers), frozenset(traits))
 
 
@@ -119,12 +138,23 @@ def _wrapper(data: bytes, test: re.Match[bytes]) -> str:
     return definition[1].decode("ascii", "replace")
 
 
+def _is_handed_on(data: bytes, names: bytes) -> bool:
+    """Whether a directive names one of these macros (alternatives of a pattern) in another way than to call it, or to
+    ask whether there is one."""
+    clear = re.sub(rb"\bdefined\s*\(?\s*(?:" + names + rb")\b", b"", data)
+    directive = _HASH + rb"[ \t]*(?:define[ \t]+\w+|if|elif)\b[^\n]*\b(?:" + names + rb")\b(?!\s*\()"
+    return re.search(rb"\b(?:" + names + rb")[ \t]*/\*|" + directive, clear) is not None
+
+
 def uses(data: bytes, wrappers: set[str]) -> list[tuple[str, str]] | None:
     """The headers, (how, name), that a text asks for by any of these macros; None where that cannot be told."""
     names = b"|".join(re.escape(name.encode()) for name in sorted(wrappers))
     call = re.compile(rb"(define\s+)?\b(?:" + names + rb")\s*\(\s*(?=([^\n]*))")
     found = []
-    for match in call.finditer(_SPLICE.sub(b"", data)):
+    data = _SPLICE.sub(b"", data)
+    if _is_handed_on(_ALIAS.sub(b"", data), names):
+        return None
+    for match in call.finditer(data):
         name = _NAME.match(match[2])
         if match[1]:
             continue

@@ -24,7 +24,9 @@ from kachelib.include_scan import (
     COMPUTED,
     HAS_ANGLED,
     HAS_QUOTED,
+    IMPORT,
     NEXT,
+    ONCE,
     QUOTED,
     WRAPPER,
     Text,
@@ -40,6 +42,8 @@ GCC_PREAMBLE = "stdc-predef.h"
 GCC_PRECOMPILED = (".gch",)
 CLANG_PRECOMPILED = (".pch", ".gch")
 
+MEMO_VERSION = "2"
+
 # More than this is a search that is dearer than a compile.
 MOST_NAMES = 60_000
 
@@ -49,12 +53,14 @@ class Unclear(Exception):
 
 
 class SearchPath:
-    """quote, angle: directories in order, as the compiler joins names to them; gone: those that are not there."""
+    """quote, angle: directories in order, as the compiler joins names to them; gone: those that are not there; twice:
+    those that are another one of the list by another name."""
 
-    def __init__(self, quote: list[str], angle: list[str], gone: list[str]) -> None:
+    def __init__(self, quote: list[str], angle: list[str], gone: list[str], twice: list[str]) -> None:
         self.quote = quote
         self.angle = angle
         self.gone = gone
+        self.twice = twice
 
     def is_current(self, cwd: str) -> bool:
         """Whether each directory is still there, or still not."""
@@ -66,7 +72,8 @@ def search_path(action: Action, store: Store) -> SearchPath:
     """The search path of a compile, from a memo where one holds. Raises OSError."""
     words = search_words(action.plan)
     variables = [name + "=" + action.environ[name] for name in sorted(action.environ) if _counts(name)]
-    subject = "\n".join([action.compiler.text, action.compiler.program, action.cwd, *words, "", *variables])
+    compiler = action.compiler
+    subject = "\n".join([MEMO_VERSION, compiler.text, compiler.program, action.cwd, *words, "", *variables])
     memo_path = memo.path_of(store.memo_dir(), "search", subject)
     body = memo.read(memo_path)
     if body is not None:
@@ -82,7 +89,8 @@ def search_path(action: Action, store: Store) -> SearchPath:
     if answer is None:
         raise OSError("%s does not say where it looks for headers" % action.compiler.program)
     found = parse(os.fsdecode(answer[1]))
-    memo.write(memo_path, os.fsencode("\0".join("\n".join(part) for part in (found.quote, found.angle, found.gone))))
+    parts = (found.quote, found.angle, found.gone, found.twice)
+    memo.write(memo_path, os.fsencode("\0".join("\n".join(part) for part in parts)))
     return found
 
 
@@ -115,6 +123,7 @@ def parse(text: str) -> SearchPath:
     quote: list[str] = []
     angle: list[str] = []
     gone = re.findall(r'^ignoring nonexistent directory "(.*)"$', text, re.MULTILINE)
+    twice = re.findall(r'^ignoring duplicate directory "(.*)"$', text, re.MULTILINE)
     current: list[str] | None = None
     for line in text.split("\n"):
         if line.startswith('#include "..."'):
@@ -125,7 +134,7 @@ def parse(text: str) -> SearchPath:
             current = None
         elif current is not None and line.startswith(" "):
             current.append(line[1:])
-    return SearchPath(quote, angle, gone)
+    return SearchPath(quote, angle, gone, twice)
 
 
 class Missing:
@@ -139,6 +148,8 @@ class Missing:
         self.asked: set[str] = set()
         self.count = 0
         self.known: dict[str, tuple[int, int] | None] = {}
+        # Files that are included once, by size: what is the same as one of them is not included, and no depfile tells.
+        self.once: dict[int, list[str]] = {}
         # Where clang-cl looks besides for "name": beside each file on the way to the one that names it.
         self.beside: list[str] = []
 
@@ -193,6 +204,7 @@ class Missing:
             elif how != NEXT:
                 if how in (HAS_QUOTED, HAS_ANGLED) and found not in read:
                     self.asked.add(place)
+                self.check_once(place)
                 if found in read or how in (HAS_QUOTED, HAS_ANGLED):
                     break
                 # In a branch that was not taken: nothing hangs on it.
@@ -204,6 +216,14 @@ class Missing:
         for place in before:
             self.add(place)
 
+
+    def check_once(self, place: str) -> None:
+        """Raise Unclear for the same content as that of a file which is included once, under another name: GCC compares
+        contents and times, Clang inodes, and neither is in an entry."""
+        size = os.stat(place).st_size if self.once else -1
+        for path in self.once.get(size, ()):
+            if os.path.realpath(path) != os.path.realpath(place) and read_file(path) == read_file(place):
+                raise Unclear("%s is the same as %s, which is included once" % (place, path))
 
     def _is_beside(self, how: str, name: str, read: set[tuple[int, int]]) -> bool:
         """Whether a file that was read is beside another one under that name; where there is none, none must be."""
@@ -229,6 +249,8 @@ def missing(
     when reading began. Raises OSError, Unclear.
     """
     found = Missing(action, search_path(action, store), started_ns)
+    _check_twice(action, found.path)
+    found.once = _once(action, names, texts)
     read = {state for state in (found.identity(absolute(name, action.cwd)) for name in names) if state}
     if action.plan.dialect != DIALECT:
         found.beside = sorted({name.rpartition("/")[0] for name in names})
@@ -260,6 +282,33 @@ def missing(
     for place in sorted(found.asked):
         inputs.append(Input(FILE, action.roots.normalise(place), digest_file(place)))
     return inputs
+
+
+def _check_twice(action: Action, path: SearchPath) -> None:
+    """Raise Unclear where a directory of the search path is another one of it by a link: the compiler passes over the
+    second, until the link leads elsewhere."""
+    kept = [absolute(each, action.cwd).rstrip("/") for each in (*path.quote, *path.angle)]
+    for each in path.twice:
+        place = absolute(each, action.cwd).rstrip("/")
+        real = os.path.realpath(place)
+        same = [other for other in kept if os.path.realpath(other) == real]
+        if place not in kept and any(os.path.normpath(name) != real for name in (place, *same)):
+            raise Unclear("%s is another directory of headers by a link" % each)
+
+
+def _once(action: Action, names: list[str], texts: dict[str, Text]) -> dict[int, list[str]]:
+    """The files that are included once, by size. Raises Unclear where two are the same."""
+    everything = any(IMPORT in text.traits for text in texts.values())
+    found: dict[int, list[str]] = {}
+    for name in names:
+        if everything or ONCE in texts[name].traits:
+            path = absolute(name, action.cwd)
+            found.setdefault(os.stat(path).st_size, []).append(path)
+    for paths in found.values():
+        contents = [read_file(path) for path in paths] if len(paths) > 1 else []
+        if len(set(contents)) < len(contents):
+            raise Unclear("two files are the same, and included once: %s" % ", ".join(paths[:3]))
+    return found
 
 
 def _possible(names: list[str], path: SearchPath, includer: str) -> Iterator[str]:

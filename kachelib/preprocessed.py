@@ -7,7 +7,9 @@ It cannot be wrong, because what the text does not tell is in the key (every opt
 source's name) or keeps a compile from going by its text: an object that holds places in the sources (debug
 information, sanitizers) holds columns, which the text has lost; so do __builtin_LINE and its like, which the compiler
 and not the preprocessor expands. Line numbers may be left out, because nothing reads them but diagnostics, and only a
-compile that said nothing is kept. Where comments decide about warnings, they are in the text.
+compile that said nothing is kept. Where comments decide about warnings, they are in the text. A few warnings are not
+given where a macro says the same as the text: a hit may lack such a one, but where a warning ends the compile
+(-Werror), none goes by its text.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import re
 from blake3 import blake3
 
 from kachelib import cc_collect, cc_compile, cc_replay, depfile
-from kachelib.cc import DIALECT, PREPROCESSOR
+from kachelib.cc import DIALECT, PREPROCESSOR, STRICT
 from kachelib.cc_action import PATH_VARIABLES, Action
 from kachelib.compile import Finished
 from kachelib.entry import Candidate, Output, Stream, empty
@@ -54,7 +56,9 @@ def applies(action: Action) -> bool:
     quiet = not (plan.places or plan.opaque) and plan.dialect == DIALECT
     # What -imacros reads leaves no trace in the text, and a -MMD depfile may leave it out.
     unseen = (PREPROCESSOR, "-imacros") in plan.words and not plan.system_headers
-    return plan.language in LANGUAGES and quiet and not unseen
+    # Some warnings hang on whether a macro or the text itself says something.
+    lenient = not any(word.startswith(STRICT) for _, word in plan.words)
+    return plan.language in LANGUAGES and quiet and lenient and not unseen
 
 
 def read(action: Action, store: Store) -> Text | None:

@@ -174,14 +174,23 @@ def native_cpu() -> str:
     return ""
 
 
+# In place of an identity: no such file was there, and none must be.
+ABSENT = "-"
+
+
 def unchanged(states: "List[str]") -> bool:
-    """Whether files are as they were; states: a path, then its identity (memo.identity), for each."""
-    try:
-        return all(
-            memo.identity(posix.stat(path)).decode() == known for path, known in zip(states[::2], states[1::2])
-        )
-    except OSError:
-        return False
+    """Whether files are as they were; states: a path, then its identity (memo.identity), for each, or
+    ABSENT."""
+    for path, known in zip(states[::2], states[1::2]):
+        try:
+            found = memo.identity(posix.stat(path)).decode()
+        except FileNotFoundError:
+            found = ABSENT
+        except OSError:
+            return False
+        if found != known:
+            return False
+    return True
 
 
 def _is_rustup(path: str) -> bool:

@@ -1,0 +1,218 @@
+"""What moves an object and stands in no depfile: after each such change, a compile is what it is without kache."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Callable, Optional
+
+import pytest
+
+from tests.cc.project import Project, settle
+
+
+def check(project: Project, change: Callable[[], object], *words: str) -> None:
+    """Compile twice, change something, and compare with a fresh compile."""
+    names = ["main.o", "main.d"]
+    settle()
+    for _ in range(2):
+        first, _ = project.cached(words, names)
+        assert first.status == 0, first.said
+    change()
+    settle()
+    found, _ = project.cached(words, names)
+    fresh = project.fresh(words, names)
+    assert (found.status, found.outputs) == (fresh.status, fresh.outputs), found
+    assert found.said == fresh.said
+
+
+@pytest.fixture(params=["gcc", "clang"])
+def cc(request: pytest.FixtureRequest, require_tool: Callable[[str], Optional[str]]) -> str:
+    require_tool(request.param)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("option", ["-DSTAMP=__TIME__", "-Wp,-DSTAMP=__TIME__"])
+def test_the_time_in_a_definition(project: Project, cc: str, option: str) -> None:
+    project.write({"main.c": "const char *stamp = STAMP;\n"})
+    check(project, lambda: time.sleep(1.1), cc, option, "-c", "main.c", "-o", "main.o")
+
+
+def test_the_times_of_a_file_in_a_definition(project: Project, cc: str) -> None:
+    project.write({"main.c": "const char *stamp = STAMP;\n"})
+    source = project.build / "main.c"
+    check(
+        project, lambda: os.utime(source, (1e9, 1e9)), cc, "-DSTAMP=__TIMESTAMP__", "-c", "main.c", "-o", "main.o"
+    )
+
+
+TESTS = {
+    "a definition": ("#if THERE\nint there;\n#endif\n", ['-DTHERE=__has_include("x.h")']),
+    "another name": ('#define HI __has_include\n#if HI("x.h")\nint there;\n#endif\n', []),
+    "a name for that": ('#define HI __has_include\n#define HO HI\n#if HO("x.h")\nint there;\n#endif\n', []),
+    "a comment": ('#if __has_include /* c */ ("x.h")\nint there;\n#endif\n', []),
+    "in a header": ('#include "h.h"\n#if HI("x.h")\nint there;\n#endif\n', []),
+}
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_a_header_that_is_asked_for_appears(project: Project, cc: str, name: str) -> None:
+    text, options = TESTS[name]
+    project.write({"main.c": text, "h.h": "#define HI __has_include\n"})
+    check(
+        project, lambda: (project.build / "x.h").write_text(""), cc, *options, "-c", "main.c", "-o", "main.o"
+    )
+
+
+ASSEMBLY = {
+    "behind another word": ("main.S", "nop; .include \"i.s\"\n"),
+    "in capitals": ("main.S", " .INCLUDE \"i.s\"\n"),
+    "as bytes": ("main.s", " .INCBIN \"i.s\"\n"),
+    "by a macro": ("main.c", '#define STR(x) #x\n#define S(x) STR(x)\n__asm__(S(.include "i.s"));\n'),
+}
+
+
+@pytest.mark.parametrize("name", ASSEMBLY)
+def test_what_the_assembler_includes(project: Project, cc: str, name: str) -> None:
+    source, text = ASSEMBLY[name]
+    project.write({source: text, "i.s": " .byte 1\n"})
+    check(
+        project, lambda: (project.build / "i.s").write_text(" .byte 2\n"), cc, "-c", source, "-o", "main.o"
+    )
+
+
+def test_preprocessed_text_that_includes(project: Project, require_tool: Callable[[str], str]) -> None:
+    """Clang follows it; GCC says that it does not understand."""
+    require_tool("clang")
+    project.write({"main.i": '#include "h.h"\nint x = X;\n', "h.h": "#define X 1\n"})
+    change = lambda: (project.build / "h.h").write_text("#define X 2\n")  # noqa: E731
+    check(project, change, "clang", "-c", "main.i", "-o", "main.o")
+
+
+def test_two_files_become_one_that_is_included_once(project: Project, require_tool: Callable[[str], str]) -> None:
+    """GCC takes equal contents with equal times for the same file."""
+    require_tool("gcc")
+    project.write(
+        {
+            "main.c": '#include "d1/a.h"\n#include "d2/a.h"\n',
+            "d1/a.h": '#pragma once\n#include "b.h"\n',
+            "d2/a.h": '#pragma once\n#include "b.h"\n',
+            "d1/b.h": "int b1;\n",
+            "d2/b.h": "int b2;\n",
+        }
+    )
+    for name in ("d1/a.h", "d2/a.h"):
+        os.utime(project.build / name, (1e9, 1e9))
+    command = ["gcc", "-c", "main.c", "-o", "main.o"]
+    check(project, lambda: os.utime(project.build / "d2/a.h", (1e9 + 5, 1e9 + 5)), *command)
+    check(project, lambda: os.utime(project.build / "d2/a.h", (1e9, 1e9)), *command)
+
+
+def test_two_names_of_one_file_part(project: Project, require_tool: Callable[[str], str]) -> None:
+    """Clang goes by the inode."""
+    require_tool("clang")
+    project.write(
+        {
+            "main.c": '#include "d1/a.h"\n#include "d2/a.h"\n',
+            "d1/a.h": '#pragma once\n#include "b.h"\n',
+            "d1/b.h": "int b1;\n",
+            "d2/b.h": "int b2;\n",
+        }
+    )
+    other = project.build / "d2/a.h"
+    os.link(project.build / "d1/a.h", other)
+
+    def part() -> None:
+        shutil.copy(other, project.build / "copy")
+        (project.build / "copy").rename(other)
+
+    check(project, part, "clang", "-c", "main.c", "-o", "main.o")
+
+
+def test_a_directory_of_headers_is_another_one_by_a_link(project: Project, cc: str) -> None:
+    project.write({"main.c": "#include <h.h>\n", "s/h.h": "int one;\n", "t/h.h": "int two;\n"})
+    link = project.build / "a"
+    link.symlink_to("s")
+
+    def lead_elsewhere() -> None:
+        link.unlink()
+        link.symlink_to("t")
+
+    check(project, lead_elsewhere, cc, "-Ia", "-isystem", "s", "-c", "main.c", "-o", "main.o")
+
+
+def test_the_assembler_on_the_path_of_a_compiler_with_a_path(
+    project: Project, require_tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    gcc = require_tool("gcc")
+    project.write({"main.c": "int x;\n"})
+    tools = tmp_path / "tools"
+    tools.mkdir()
+
+    def other_assembler() -> None:
+        text = '#!/bin/sh\n[ "$1" = --version ] && { echo "another as 9"; exit; }\n'
+        text += f'for last; do :; done\necho ".byte 7" >>"$last"; exec {shutil.which("as")} "$@"\n'
+        (tools / "as").write_text(text)
+        (tools / "as").chmod(0o755)
+
+    project.env["PATH"] = f"{tools}:{os.environ['PATH']}"
+    check(project, other_assembler, gcc, "-c", "main.c", "-o", "main.o")
+
+
+def test_a_configuration_file_of_clang_appears_and_changes(
+    project: Project, require_tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    clang = Path(require_tool("clang")).resolve()
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    shutil.copy(clang, tools / "x86_64-clang")
+    project.write({"main.c": "#ifdef FOO\nint foo = FOO;\n#endif\n"})
+    command = [str(tools / "x86_64-clang"), "-c", "main.c", "-o", "main.o"]
+    resources = next((clang.parent.parent / "lib/clang").iterdir())
+    (tmp_path / "lib/clang").mkdir(parents=True)
+    (tmp_path / "lib/clang" / resources.name).symlink_to(resources)
+    file = tools / "x86_64-clang.cfg"
+    check(project, lambda: file.write_text("-DFOO=2\n"), *command)
+    check(project, lambda: file.write_text("-DFOO=3\n"), *command)
+
+
+
+def test_a_warning_that_ends_the_compile_hangs_on_macros(
+    project: Project, require_tool: Callable[[str], str]
+) -> None:
+    """The text is the same, and Clang looks at what it came from."""
+    require_tool("clang")
+    before = "#define X x\nint same(int x) { return X == X; }\n"
+    project.write({"main.c": before})
+    after = before.replace("X == X", "x == x")
+    change = lambda: (project.build / "main.c").write_text(after)  # noqa: E731
+    check(project, change, "clang", "-Wall", "-Werror", "-c", "main.c", "-o", "main.o")
+
+
+def test_a_warning_hangs_on_a_comment(project: Project, require_tool: Callable[[str], str]) -> None:
+    require_tool("clang")
+    before = "/** @param x this */\nint one(int x);\n"
+    project.write({"main.c": before})
+    change = lambda: (project.build / "main.c").write_text(before.replace("param x", "param y"))  # noqa: E731
+    check(project, change, "clang", "-Wdocumentation", "-c", "main.c", "-o", "main.o")
+
+
+def test_quotes_of_another_charset(project: Project, require_tool: Callable[[str], str]) -> None:
+    require_tool("gcc")
+    project.write({"main.c": "int f(void) { int unused; return 0; }\n"})
+    project.env["LC_ALL"] = "C.UTF-8"
+    check(
+        project, lambda: project.env.update(LC_ALL="C"), "gcc", "-Wall", "-c", "main.c", "-o", "main.o"
+    )
+
+
+def test_a_file_of_headers_that_clang_is_asked_for(project: Project, require_tool: Callable[[str], str]) -> None:
+    require_tool("clang")
+    project.write({"main.c": "int x;\n"})
+    listed = project.build / "headers"
+    project.env.update(CC_PRINT_HEADERS="1", CC_PRINT_HEADERS_FILE=str(listed))
+    command = ["clang", "-c", "main.c", "-o", "main.o"]
+    for _ in range(2):
+        listed.unlink(missing_ok=True)
+        project.cached(command, ["main.o"])
+        assert listed.exists()
