@@ -53,6 +53,10 @@ PLACES = ("CARGO_TARGET_DIR", "CARGO_TARGET_TMPDIR")
 # Before this, dep-… files have another form; and before 70, registry packages are judged by time.
 OLDEST_MINOR = 85
 
+# An unstable feature (cargo -Z help), and the variable that turns it on: nothing lies where it lay.
+NEW_LAYOUT = "build-dir-new-layout"
+NEW_LAYOUT_VARIABLE = "CARGO_UNSTABLE_BUILD_DIR_NEW_LAYOUT"
+
 CONFIG_NAMES = ("/config", "/config.toml")
 
 
@@ -135,6 +139,8 @@ def parse(words: "Sequence[str]", cwd: str, environ: "Dict[str, str]") -> CargoC
     command, options = _options(words)
     call.command = command
     configured = _Configuration(cwd, call.cargo_home)
+    if NEW_LAYOUT_VARIABLE in environ or any(NEW_LAYOUT in text for text in (*words, *configured.texts)):
+        raise Unclear("Cargo's new layout of target directories is not followed")
     manifest = options.get("--manifest-path", [""])[-1]
     if "-C" in options or "--lockfile-path" in options:
         raise Unclear("-C and --lockfile-path are not understood")

@@ -21,7 +21,7 @@ kind, name, value of a Requirement (paths may have placeholders):
 
 import posix
 
-from kachelib import extra_inputs, inputs, memo, roots, selection, toolchain
+from kachelib import extra_inputs, inputs, memo, roots, toolchain
 from kachelib.action import APPLE_VARIABLES
 from kachelib.entry import ABSENT, SOURCE
 from kachelib.key import SCHEMA, Transcript, digest_bytes
@@ -197,12 +197,16 @@ class Here:
         """What a program said of itself there, where that was noted here, and what it says now."""
         if need.kind not in ("linker", "ccompiler"):
             return ""
+        from kachelib import selection
+
         was, now = selection.name_of(self.store, need.value), _named(self._identity(need.name) or "")
         return ": it was '%s' and is '%s'" % (was, now) if was and now and was != now else ""
 
     def note_name(self, need: "Requirement") -> None:
         """Remember what the program of a requirement says of itself: the requirement has a digest only."""
         if need.kind in ("linker", "ccompiler"):
+            from kachelib import selection
+
             selection.note_name(self.store, need.value, _named(self._identity(need.name) or ""))
 
     def _identity(self, name: str) -> "Optional[str]":

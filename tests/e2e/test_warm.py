@@ -546,6 +546,31 @@ def test_explain_names_the_one_thing(builder: Builder, ws: Path) -> None:
     assert not (ws / "target").exists()
 
 
+@pytest.mark.parametrize("how", ["word", "variable", "file"])
+def test_the_new_layout_is_left_to_cargo(builder: Builder, ws: Path, how: str) -> None:
+    """All compiles hit, and nothing is put where this Cargo does not look."""
+    builder.cold(ws)
+    builder.env["RUSTC_BOOTSTRAP"] = "1"
+    words = ["build"]
+    if how == "word":
+        words.append("-Zbuild-dir-new-layout")
+    elif how == "variable":
+        builder.env["CARGO_UNSTABLE_BUILD_DIR_NEW_LAYOUT"] = "true"
+    else:
+        (ws / ".cargo").mkdir(exist_ok=True)
+        (ws / ".cargo/config.toml").write_text("[unstable]\nbuild-dir-new-layout = true\n")
+    builder.env["KACHE_TAKE_UNITS"] = "1"
+    for number in range(2):
+        if number:
+            remove_target(ws)
+        run = builder.build(ws, *words)
+        assert warmed(run) == 0
+        assert run.built() == ALL
+        assert (ws / "target/debug/build/plain").is_dir(), "not the new layout"
+        assert prints(ws) == "101 1 1007 0.1.0\n"
+    assert {event["result"] for event in run.events} <= {"local_hit", "passthrough"}
+
+
 NEAREST: Dict[str, Tuple[Dict[str, Optional[str]], Tuple[str, ...], str]] = {
     "salt": ({"KACHE_KEY_SALT": "pepper"}, (), "the salt (KACHE_KEY_SALT) differs"),
     "flags": ({"RUSTFLAGS": "--cfg other"}, (), "variable RUSTFLAGS differs"),
