@@ -369,7 +369,7 @@ def is_keyed(word: str) -> bool:
 def refused_for(word: str) -> str:
     """Why an option cannot be cached, a name of outcome.REFUSALS; "" where the table does not refuse it."""
     name, negative = name_of(word)
-    return "" if negative else _refused(name if "=" not in word or name != word else word)
+    return "" if negative else _refused(word) or _refused(name)
 
 
 def _refused(name: str) -> str:

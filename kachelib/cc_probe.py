@@ -10,7 +10,7 @@ import re
 import subprocess
 import time
 
-from kachelib import memo, toolchain
+from kachelib import memo, probe, toolchain
 from kachelib.cc_toolchain import CLANG, GCC, Compiler
 from kachelib.store import digest_file
 
@@ -42,14 +42,15 @@ def compiler(program: str, environ: dict[str, str], memo_path: str, content: boo
         *asked.configuration(),
     ]
     files = [program]
+    settings, absent = _settings_files(asked, banner)
     for name in PROGRAMS:
         found = (asked.answer(["-print-prog-name=" + name]) or "").strip()
-        found = found if "/" in found else _on_path(found, environ)
+        found, passed = probe.look_for(found, environ)
+        absent += passed
         if found and os.path.isfile(found):
             files.append(found)
             if name == "as":
                 lines.append("as " + (Questions(found, environ).answer(["--version"]) or "").strip().split("\n")[0])
-    settings, absent = _settings_files(asked, banner)
     for path in settings:
         files.append(path)
         lines.append("file " + digest_file(path))
@@ -120,14 +121,6 @@ class Questions:
     def knows(self, option: str) -> bool:
         """Whether it takes an option."""
         return self.run([*self.first, option, "-E", "-x", "c", "-"]) is not None
-
-
-def _on_path(name: str, environ: dict[str, str]) -> str:
-    for directory in environ.get("PATH", "").split(":"):
-        path = os.path.join(directory, name)
-        if name and os.path.isfile(path):
-            return path
-    return ""
 
 
 def _settings_files(asked: Questions, banner: str) -> tuple[list[str], list[str]]:

@@ -47,13 +47,15 @@ class Compiler:
 
 
 class Linker:
-    """A linker's identity as text, and the files whose metadata say that it still holds."""
+    """A linker's identity as text, and the files whose metadata say that it still holds; absent: those that must not
+    appear, for they would be found first."""
 
-    __slots__ = ("files", "text")
+    __slots__ = ("absent", "files", "text")
 
-    def __init__(self, text: str, files: list[str]) -> None:
+    def __init__(self, text: str, files: list[str], absent: list[str]) -> None:
         self.text = text
         self.files = files
+        self.absent = absent
 
 
 def compiler(program: str, rustc: str, environ: dict[str, str]) -> Compiler | None:
@@ -90,6 +92,7 @@ def linker(path: str, flags: list[str], environ: dict[str, str]) -> Linker | Non
     if banner is None:
         return None
     files = [path]
+    absent: list[str] = []
     lines = ["driver " + _first_line(banner)]
     if is_script(path):
         # What it adds to the command line is in no banner.
@@ -97,7 +100,8 @@ def linker(path: str, flags: list[str], environ: dict[str, str]) -> Linker | Non
     lines += ["machine " + (_ask([path, "-dumpmachine"], environ) or "").strip()]
     for name in _linker_names(flags):
         found = (_ask([path, *flags, "-print-prog-name=" + name], environ) or "").strip()
-        found = found if "/" in found else _find(found or name, environ)
+        found, passed = look_for(found or name, environ)
+        absent += passed
         if found and os.path.exists(found):
             files.append(found)
             lines.append(name + " " + _first_line(_ask([found, "--version"], environ) or ""))
@@ -106,7 +110,7 @@ def linker(path: str, flags: list[str], environ: dict[str, str]) -> Linker | Non
         if os.path.isabs(found) and os.path.isfile(found):
             files.append(found)
             lines.append(name + " " + digest_file(found))
-    return Linker("\n".join(lines), files)
+    return Linker("\n".join(lines), files, absent)
 
 
 def is_script(path: str) -> bool:
@@ -124,10 +128,18 @@ def _linker_names(flags: list[str]) -> list[str]:
     return names
 
 
-def _find(name: str, environ: dict[str, str]) -> str:
-    from kachelib.toolchain import find_program
-
-    return name if "/" in name else find_program(name, environ)
+def look_for(name: str, environ: dict[str, str]) -> tuple[str, list[str]]:
+    """(the program of that name on PATH, "" when it is not there; the paths before it at which there was nothing)."""
+    passed: list[str] = []
+    if "/" in name or not name:
+        return name, passed
+    for directory in environ.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":"):
+        path = os.path.join(directory or ".", name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path, passed
+        if not os.path.exists(path):
+            passed.append(path)
+    return "", passed
 
 
 def _first_line(text: str) -> str:

@@ -143,6 +143,7 @@ def linker(program: str, flags: "List[str]", environ: "Dict[str, str]", memo_dir
     # What was replaced while it was asked has a time after ``before``.
     if not memo.is_racy(states, before) and all(says_what_it_is(file) for file in answer.files):
         words = [word for file, state in zip(answer.files, states) for word in (file, memo.identity(state).decode())]
+        words += [word for file in answer.absent for word in (file, ABSENT)]
         memo.write(memo_path, ("\0".join(words) + "\0\0" + answer.text).encode("utf-8", "surrogateescape"))
     return answer.text
 
@@ -184,7 +185,7 @@ def unchanged(states: "List[str]") -> bool:
     for path, known in zip(states[::2], states[1::2]):
         try:
             found = memo.identity(posix.stat(path)).decode()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             found = ABSENT
         except OSError:
             return False

@@ -35,7 +35,12 @@ def cc(request: pytest.FixtureRequest, require_tool: Callable[[str], Optional[st
 @pytest.mark.parametrize("option", ["-DSTAMP=__TIME__", "-Wp,-DSTAMP=__TIME__"])
 def test_the_time_in_a_definition(project: Project, cc: str, option: str) -> None:
     project.write({"main.c": "const char *stamp = STAMP;\n"})
-    check(project, lambda: time.sleep(1.1), cc, option, "-c", "main.c", "-o", "main.o")
+    settle()
+    first, _ = project.cached([cc, option, "-c", "main.c", "-o", "main.o"], ["main.o"])
+    time.sleep(1.1)
+    second, _ = project.cached([cc, option, "-c", "main.c", "-o", "main.o"], ["main.o"])
+    assert "__TIME__" in first.reason + second.reason
+    assert first.outputs != second.outputs
 
 
 def test_the_times_of_a_file_in_a_definition(project: Project, cc: str) -> None:

@@ -384,3 +384,22 @@ def test_no_linker_is_none(tmp_path: Path, memo_dir: str, program: Callable[...,
     silent = program("bin/cc")
     assert toolchain.linker(str(silent.path), [], {}, memo_dir) is None
     assert not Path(memo_dir).exists()
+
+
+def test_a_linker_that_appears_first_on_the_path_is_noticed(
+    tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    """cc is asked by its path, and takes its linker from PATH."""
+    gcc = require_tool("gcc")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    environ = {"PATH": f"{tools}:/usr/bin:/bin"}
+    memo_dir = str(tmp_path / "memo")
+    # what changed just now is not remembered
+    before = toolchain.linker(gcc, [], environ, memo_dir)
+    assert before and toolchain.linker(gcc, [], environ, memo_dir) == before
+    assert any(path.is_file() for path in (tmp_path / "memo").rglob("*")), "nothing is remembered"
+    (tools / "ld").write_text("#!/bin/sh\necho another ld 9\n")
+    (tools / "ld").chmod(0o755)
+    after = toolchain.linker(gcc, [], environ, memo_dir)
+    assert after and "another ld 9" in after
