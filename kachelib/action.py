@@ -32,7 +32,10 @@ PLACE_CODEGEN = frozenset(("incremental", "linker"))
 # Cargo's variables that a proc macro may read without a trace; they hold no
 # path. Values that come from the workspace's manifest are in no package file.
 PACKAGE_VARIABLES = ("CARGO_BIN_NAME", "CARGO_CRATE_NAME", "CARGO_MANIFEST_LINKS")
-APPLE_VARIABLES = ("IPHONEOS_DEPLOYMENT_TARGET", "MACOSX_DEPLOYMENT_TARGET", "SDKROOT")
+APPLE_VARIABLES = (
+    "IPHONEOS_DEPLOYMENT_TARGET", "MACOSX_DEPLOYMENT_TARGET", "SDKROOT", "TVOS_DEPLOYMENT_TARGET",
+    "WATCHOS_DEPLOYMENT_TARGET", "XROS_DEPLOYMENT_TARGET",
+)  # fmt: skip
 CLIPPY_VARIABLES = ("CLIPPY_ARGS", "CLIPPY_DISABLE_DOCS_LINKS")
 # These lints ask Cargo about every package of the workspace.
 CARGO_LINTS = (

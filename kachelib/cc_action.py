@@ -26,7 +26,10 @@ SCHEMA = "kache-cc-1"
 # same for its include paths). Directories are normalised.
 PATH_VARIABLES = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "INCLUDE", "EXTERNAL_INCLUDE")
 VARIABLES = ("SOURCE_DATE_EPOCH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "SDKROOT", "MACOSX_DEPLOYMENT_TARGET",
-             "IPHONEOS_DEPLOYMENT_TARGET")  # fmt: skip
+             "IPHONEOS_DEPLOYMENT_TARGET", "TVOS_DEPLOYMENT_TARGET", "WATCHOS_DEPLOYMENT_TARGET",
+             "XROS_DEPLOYMENT_TARGET", "DRIVERKIT_DEPLOYMENT_TARGET",
+             # of diagnostics alone
+             "GCC_COLORS", "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "GCC_URLS", "TERM_URLS")  # fmt: skip
 # These have the compiler write a file more.
 DEPENDENCY_VARIABLES = (
     "DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES", "CC_PRINT_HEADERS", "CC_PRINT_OPTIONS", "CC_PRINT_PROC_STAT",
@@ -84,7 +87,11 @@ class Action:
         locale = next((self.environ[name] for name in MESSAGES if self.environ.get(name)), "C")
         # The charset as well: quotes are ASCII's or not.
         charset = next((self.environ[name] for name in CHARSET if self.environ.get(name)), "C")
-        return (COLOURS if self.coloured else PLAIN) + locale.partition(".")[0] + "." + charset.partition(".")[2]
+        language = locale.partition(".")[0]
+        if language not in ("C", "POSIX"):
+            # gettext looks at this one first
+            language = self.environ.get("LANGUAGE", "") + "/" + language
+        return (COLOURS if self.coloured else PLAIN) + language + "." + charset.partition(".")[2]
 
     def suits(self, layout: str) -> bool:
         """Whether what a candidate's compiler said, laid out so, is what this one would; colours can be taken out."""
@@ -131,6 +138,9 @@ def _add_place(action: Action) -> None:
         for name, value in roots.values:
             add("place " + name, value)
         add("place cwd", action.cwd)
+        # Debug information has this name of it, if it is one.
+        if action.environ.get("PWD", action.cwd) != action.cwd:
+            add("env PWD", action.environ["PWD"])
     else:
         # Their order follows from the lengths of paths and tells nothing more.
         for name, value in sorted(roots.by_name.items()):

@@ -144,4 +144,7 @@ def environment(action: "Action") -> "Dict[bytes, bytes]":
         environ[b"PWD"] = action.cwd.encode("utf-8", "surrogateescape")
         for name, value in nix.linker_changes(action.environ):
             environ[name.encode()] = value.encode("utf-8", "surrogateescape")
+    elif "PWD" in action.environ:
+        # As it was given; a shell between has the same, or a name of the same directory where that was none.
+        environ[b"PWD"] = action.environ["PWD"].encode("utf-8", "surrogateescape")
     return environ

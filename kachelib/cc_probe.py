@@ -6,7 +6,6 @@ Owns the questions. Everything is asked with LC_ALL=C, so that a banner is the s
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import time
 
@@ -42,7 +41,7 @@ def compiler(program: str, environ: dict[str, str], memo_path: str, content: boo
         *asked.configuration(),
     ]
     files = [program]
-    settings, absent = _settings_files(asked, banner)
+    settings, absent = probe.settings_files(asked.answer, banner)
     for name in PROGRAMS:
         found = (asked.answer(["-print-prog-name=" + name]) or "").strip()
         found, passed = probe.look_for(found, environ)
@@ -56,7 +55,7 @@ def compiler(program: str, environ: dict[str, str], memo_path: str, content: boo
         lines.append("file " + digest_file(path))
     if family == CLANG:
         # Where a configuration file may appear, under a name for each target.
-        files += _configuration_directories(program, banner)
+        files += probe.configuration_directories(program, banner)
     if content:
         lines += ["content " + digest_file(path) for path in files if os.path.isfile(path)]
     maps = asked.knows("-ffile-prefix-map=/a=/b")
@@ -121,27 +120,3 @@ class Questions:
     def knows(self, option: str) -> bool:
         """Whether it takes an option."""
         return self.run([*self.first, option, "-E", "-x", "c", "-"]) is not None
-
-
-def _settings_files(asked: Questions, banner: str) -> tuple[list[str], list[str]]:
-    """Files that change what a driver does: Clang's configuration, GCC's specs; and where GCC looks for specs that are
-    not there."""
-    found = re.findall(r"^Configuration file: (.+)$", banner, re.MULTILINE)
-    places = (asked.answer(["-print-search-dirs"]) or "").split("\n")
-    absent = []
-    for line in places:
-        kind, _, rest = line.partition(": ")
-        if kind == "install":
-            absent.append(os.path.join(rest, "specs"))
-        elif kind == "libraries":
-            absent += [os.path.join(directory, "specs") for directory in rest.lstrip("=").split(":") if directory]
-    specs = (asked.answer(["-print-file-name=specs"]) or "").strip()
-    files = [path for path in (*found, specs) if os.path.isabs(path) and os.path.isfile(path)]
-    return files, [path for path in dict.fromkeys(absent) if not os.path.exists(path)]
-
-
-def _configuration_directories(program: str, banner: str) -> list[str]:
-    """Where Clang looks for configuration files (Clang manual, "Configuration files")."""
-    named = re.findall(r"^(?:InstalledDir|(?:System|User) configuration file directory): (.+)$", banner, re.MULTILINE)
-    places = [os.path.dirname(program), os.path.dirname(os.path.realpath(program)), *named]
-    return [path for path in dict.fromkeys(places) if os.path.isdir(path)]

@@ -162,6 +162,10 @@ def check_salt(machine: Machine) -> Iterator[Finding]:
         now = f"this environment gives {salt}" if salt else "no tool here is from the Nix store"
         hint = "enter the shell anew; 'kache salt --check' says what differs"
         yield Finding("nix salt", WARNING, f"the key salt is {known}, but {now}", hint)
+    elif known.startswith(nix.FLAKE_PREFIX) and nix.stale(machine.environ, known, found):
+        [why, *_] = nix.stale(machine.environ, known, found)
+        hint = "enter the shell anew; 'kache salt --check' says all that differs"
+        yield Finding("nix salt", WARNING, f"the key salt is {known}, but {why}", hint)
     elif salt and not known:
         first = next(f"{tool.name} ({tool.path})" for tool in found.tools if tool.stores)
         text = f"{first} is from the Nix store, and no key salt is set: an update below it moves no key"

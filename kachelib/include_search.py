@@ -44,6 +44,9 @@ CLANG_PRECOMPILED = (".pch", ".gch")
 
 MEMO_VERSION = "2"
 
+# How Clang's -v marks one.
+HEADER_MAP = " (headermap)"
+
 # More than this is a search that is dearer than a compile.
 MOST_NAMES = 60_000
 
@@ -249,6 +252,7 @@ def missing(
     when reading began. Raises OSError, Unclear.
     """
     found = Missing(action, search_path(action, store), started_ns)
+    _check_kinds(found.path)
     _check_twice(action, found.path)
     found.once = _once(action, names, texts)
     read = {state for state in (found.identity(absolute(name, action.cwd)) for name in names) if state}
@@ -282,6 +286,13 @@ def missing(
     for place in sorted(found.asked):
         inputs.append(Input(FILE, action.roots.normalise(place), digest_file(place)))
     return inputs
+
+
+def _check_kinds(path: SearchPath) -> None:
+    """Raise Unclear where what is searched is a map of headers (Clang's .hmap), which is in no depfile."""
+    for each in (*path.quote, *path.angle):
+        if each.endswith(HEADER_MAP):
+            raise Unclear("%s is searched" % each)
 
 
 def _check_twice(action: Action, path: SearchPath) -> None:

@@ -9,6 +9,10 @@ Grammar of the salt (version 1):
     field  = "tool " name             a tool's last path component; value: the store paths on the way, joined by LF
            | "env " variable          value: its words in normal form, joined by blanks
 
+A flake makes another one when it is evaluated (nix/lib.nix), of the outPaths that its shell names in KACHE_KEY_SALT_OF:
+
+    salt   = "nixe1-" digest          32 hex digits of the SHA-256 of these, sorted, joined by LF
+
 With input-addressed store paths a path stands for its whole closure: a libc deep below a compiler's wrapper moves the
 wrapper's own path. That the paths on the *way* count, and not only where the links end, is for aggregates
 (``symlinkJoin``, rust-overlay), whose end may be what several of them share.
@@ -25,10 +29,15 @@ if TYPE_CHECKING:
 
 STORE = "/nix/store"
 PREFIX = "nixr1-"
+FLAKE_PREFIX = "nixe1-"
+FLAKE_PATHS = "KACHE_KEY_SALT_OF"
 DIGITS = 32
 
 # What a Rust build runs without being told to.
 TOOLS = ("rustc", "cargo", "cc", "c++", "ld", "mold", "lld")
+
+# Of these a flake's salt is made; what cc links with hangs below it.
+COVERED = ("rustc", "cargo", "cc", "c++")
 
 # Variables that name further ones, each as a command line.
 COMMANDS = ("CC", "CXX", "LD", "RUSTC")
@@ -106,6 +115,25 @@ class Environment:
 def is_hash_of_nothing(salt: str) -> bool:
     """Whether a salt is the beginning of the hash of an empty text."""
     return len(salt) >= 8 and HASH_OF_NOTHING.startswith(salt)
+
+
+def stale(environ: "Dict[str, str]", known: str, found: Environment) -> "List[str]":
+    """Why a flake's salt is not one for what the environment resolves to, a line each; none where it is one, or where
+    the shell does not say what its salt is of."""
+    import hashlib
+
+    paths = environ.get(FLAKE_PATHS, "").split()
+    if not paths:
+        return []
+    made = FLAKE_PREFIX + hashlib.sha256("\n".join(sorted(paths)).encode()).hexdigest()[:DIGITS]
+    lines = [] if made == known else ["%s names what gives %s" % (FLAKE_PATHS, made)]
+    tools = [tool for tool in found.tools if tool.stores and tool.name.rpartition("/")[2] in COVERED]
+    if not tools:
+        lines.append("no tool here is from the Nix store")
+    for tool in tools:
+        if not set(tool.stores).intersection(paths):
+            lines.append("%s is %s, of which the salt was not made" % (tool.name, tool.stores[0]))
+    return lines
 
 
 def digest(prefix: str, fields: "List[Tuple[str, str]]") -> str:

@@ -13,6 +13,10 @@ import subprocess
 
 from kachelib.store import digest_file
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
 # Statically linked into every executable, whatever its libraries: where they
 # differ, so do outputs, though no banner says so.
 RUNTIME_FILES = (
@@ -47,8 +51,8 @@ class Compiler:
 
 
 class Linker:
-    """A linker's identity as text, and the files whose metadata say that it still holds; absent: those that must not
-    appear, for they would be found first."""
+    """A linker's identity as text, and the files and directories whose metadata say that it still holds; absent: the
+    files that must not appear, for they would be found first."""
 
     __slots__ = ("absent", "files", "text")
 
@@ -105,12 +109,43 @@ def linker(path: str, flags: list[str], environ: dict[str, str]) -> Linker | Non
         if found and os.path.exists(found):
             files.append(found)
             lines.append(name + " " + _first_line(_ask([found, "--version"], environ) or ""))
+    settings, nowhere = settings_files(lambda words: _ask([path, *words], environ), banner)
+    absent += nowhere
+    for file in settings:
+        files.append(file)
+        lines.append("settings " + digest_file(file))
+    if "clang" in banner:
+        files += configuration_directories(path, banner)
     for name in RUNTIME_FILES:
         found = (_ask([path, *flags, "-print-file-name=" + name], environ) or "").strip()
         if os.path.isabs(found) and os.path.isfile(found):
             files.append(found)
             lines.append(name + " " + digest_file(found))
     return Linker("\n".join(lines), files, absent)
+
+
+def settings_files(ask: Callable[[list[str]], str | None], banner: str) -> tuple[list[str], list[str]]:
+    """Files that change what a driver does: Clang's configuration, GCC's specs; and where GCC looks for specs that are
+    not there."""
+    found = re.findall(r"^Configuration file: (.+)$", banner, re.MULTILINE)
+    places = (ask(["-print-search-dirs"]) or "").split("\n")
+    absent = []
+    for line in places:
+        kind, _, rest = line.partition(": ")
+        if kind == "install":
+            absent.append(os.path.join(rest, "specs"))
+        elif kind == "libraries":
+            absent += [os.path.join(directory, "specs") for directory in rest.lstrip("=").split(":") if directory]
+    specs = (ask(["-print-file-name=specs"]) or "").strip()
+    files = [path for path in (*found, specs) if os.path.isabs(path) and os.path.isfile(path)]
+    return files, [path for path in dict.fromkeys(absent) if not os.path.exists(path)]
+
+
+def configuration_directories(program: str, banner: str) -> list[str]:
+    """Where Clang looks for configuration files (Clang manual, "Configuration files")."""
+    named = re.findall(r"^(?:InstalledDir|(?:System|User) configuration file directory): (.+)$", banner, re.MULTILINE)
+    places = [os.path.dirname(program), os.path.dirname(os.path.realpath(program)), *named]
+    return [path for path in dict.fromkeys(places) if os.path.isdir(path)]
 
 
 def is_script(path: str) -> bool:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import subprocess
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from kachelib import config, console, nix, nix_closure, salt
 from kachelib.outcome import KacheError, UsageError
@@ -110,7 +110,12 @@ def of_closure(paths: List[str], environ: Dict[str, str]) -> Salt:
 
 def of_flake(reference: str) -> Salt:
     """The spec's recipe, checked: the beginning of the SHA-256 of an attribute's outPath. Raises KacheError."""
-    attribute = reference if reference.endswith(".outPath") else reference + ".outPath"
+    found = evaluate(reference if reference.endswith(".outPath") else reference + ".outPath")
+    return Salt(hashlib.sha256(found).hexdigest()[:FLAKE_DIGITS], [("outPath", os.fsdecode(found))])
+
+
+def evaluate(attribute: str) -> bytes:
+    """What Nix says an attribute is, a string. Raises KacheError."""
     command = ["nix", "--extra-experimental-features", "nix-command flakes", "eval", "--raw", attribute]
     try:
         # What Nix has to say, it says to the person who asked.
@@ -121,7 +126,7 @@ def of_flake(reference: str) -> Salt:
         raise KacheError(f"salt: 'nix eval --raw {attribute}' ended with {done.returncode}; there is no salt")
     if not done.stdout.strip():
         raise KacheError(f"salt: 'nix eval --raw {attribute}' printed nothing, which would be everybody's salt")
-    return Salt(hashlib.sha256(done.stdout).hexdigest()[:FLAKE_DIGITS], [("outPath", os.fsdecode(done.stdout))])
+    return done.stdout
 
 
 def _check(options: argparse.Namespace, settings: Settings, environ: Dict[str, str]) -> int:
@@ -138,6 +143,8 @@ def _check(options: argparse.Namespace, settings: Settings, environ: Dict[str, s
         return 1
     if known.startswith(CLOSURE_PREFIX) and options.closure is None:
         options.closure = []
+    if known.startswith(nix.FLAKE_PREFIX):
+        return _check_flakes(known, options.flake, settings, environ)
     if options.flake is None and not known.startswith((nix.PREFIX, CLOSURE_PREFIX)):
         print(
             f"{known} is not of 'kache salt', so there is nothing to compare it with; --flake REF compares with a flake"
@@ -150,6 +157,25 @@ def _check(options: argparse.Namespace, settings: Settings, environ: Dict[str, s
         return 0
     print(f"{known} is set ({config.origin(settings, 'key_salt')}), but this environment gives {found.value}")
     print("\n".join(_differences(known, found, settings)))
+    return 1
+
+
+def _check_flakes(known: str, reference: Optional[str], settings: Settings, environ: Dict[str, str]) -> int:
+    """The same for a salt that a flake's shell set: with what its shell is now, or with the tools that are here."""
+    if reference is not None:
+        now = evaluate(f"{reference}.KACHE_KEY_SALT").decode("ascii", "replace")
+        lines = [] if now == known else [f"the shell of {reference} is now one of {now}: enter it anew"]
+    elif environ.get(nix.FLAKE_PATHS):
+        lines = nix.stale(environ, known, nix.resolve(environ, console.current_directory()))
+    else:
+        print(f"{known} was made when a flake was evaluated, and this shell does not say of what ({nix.FLAKE_PATHS});")
+        print("'kache salt --check --flake .#devShells.SYSTEM.NAME' compares with what the flake says now")
+        return 1
+    if not lines:
+        print(f"{known}: the same")
+        return 0
+    print(f"{known} is set ({config.origin(settings, 'key_salt')}), but is not of this environment")
+    print("\n".join(f"- {line}" for line in lines))
     return 1
 
 

@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
 
-from kachelib import cargo_call, catalogue, console, evict, history, remote, selection, sync
+from kachelib import cargo_call, catalogue, console, crates, evict, history, remote, selection, sync
 from kachelib.catalogue import Catalogue
 from kachelib.conditions import Here
 from kachelib.config import Settings
@@ -199,8 +199,8 @@ class _Plan:
         text = (read_file(self.lock_file) or b"").decode("utf-8", "surrogateescape")
         packages = cargo_call.locked_packages(text)
         if self.options.workspace:
-            members = {name.replace("-", "_") for name, _, source in packages if not source}
-            return sync.of_entries(self._list(members), self._known())
+            members = {name for name, _, source in packages if not source}
+            return self._of_crates(crates.named(self.lock_file, members, with_others=False), [])
         for here in _places(self.options, self.exchange):
             chosen = here.selection()
             found, _ = catalogue.fetch(self.exchange.mover, self.lock, chosen)
@@ -213,15 +213,18 @@ class _Plan:
         other = catalogue.fetch_all(self.exchange.mover, self.lock)
         if other.rows:
             return sync.of_catalogue(store, other, with_units=False)
-        crates = {name.replace("-", "_") for name, _, _ in packages}
-        jobs = sync.of_entries(self._list(crates), self._known())
+        names = crates.named(self.lock_file, {name for name, _, _ in packages}, with_others=True)
+        return self._of_crates(names, ["/%s-%s/" % (name, version) for name, version, source in packages if source])
+
+    def _of_crates(self, names: Set[str], places: Sequence[str]) -> List[Job]:
+        """Pulls of crates by name, and of the build scripts whose sources lie in one of the places or a workspace."""
+        jobs = sync.of_entries(self._list(names - set(SCRIPT_CRATES)), self._known())
         scripts = sync.of_entries(self._list(set(SCRIPT_CRATES)), self._known())
-        versions = ["/%s-%s/" % (name, version) for name, version, source in packages if source]
-        return jobs + sync.of_packages(self.exchange.mover, scripts, versions, self._threads())
+        return jobs + sync.of_packages(self.exchange.mover, scripts, places, self._threads())
 
     def _choose_pushes(self) -> List[Job]:
-        crates = {candidate.crate_name for _, _, candidate in sync.local_entries(self.exchange.store)}
-        there = {each.key for each in self._list(crates)} if crates else set()
+        ours = {candidate.crate_name for _, _, candidate in sync.local_entries(self.exchange.store)}
+        there = {each.key for each in self._list(ours)} if ours else set()
         jobs = sync.of_store(self.exchange.store, set())
         doubtful = {job.key for job in jobs} & there
         if self.exchange.mover.keyring.trusted():

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 # seconds. A build that takes longer than this is taken by the next one.
 LONGEST_BUILD = 6 * 3600.0
-LONGEST_WORK = 60.0
+LONGEST_WORK = 50.0
+GRACE = 10  # until it is ended where it hangs on something: a minute in all
 COMING_UP = 2.0
 
 PAUSE = 0.02
@@ -127,7 +128,7 @@ def _take_after(cargo: int, mark: str, here: "Here") -> None:
 
 def wait_until_idle(cache_dir: str) -> None:
     """Until no helper works whose Cargo has ended, or one has had all the time that it may take."""
-    end = time.monotonic() + COMING_UP + LONGEST_WORK
+    end = time.monotonic() + COMING_UP + LONGEST_WORK + GRACE
     while working(cache_dir) and time.monotonic() < end:
         time.sleep(PAUSE)
 
@@ -173,7 +174,7 @@ def _limit() -> None:
     import signal
 
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(int(LONGEST_WORK) + 30)
+    signal.alarm(int(LONGEST_WORK) + GRACE)
 
 
 def wait_for(pid: int, patience: float) -> bool:

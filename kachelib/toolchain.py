@@ -141,7 +141,8 @@ def linker(program: str, flags: "List[str]", environ: "Dict[str, str]", memo_dir
         return None
     states = [posix.stat(file) for file in answer.files]
     # What was replaced while it was asked has a time after ``before``.
-    if not memo.is_racy(states, before) and all(says_what_it_is(file) for file in answer.files):
+    plain = [file for file, state in zip(answer.files, states) if state.st_mode & 0o170000 != 0o040000]
+    if not memo.is_racy(states, before) and all(says_what_it_is(file) for file in plain):
         words = [word for file, state in zip(answer.files, states) for word in (file, memo.identity(state).decode())]
         words += [word for file in answer.absent for word in (file, ABSENT)]
         memo.write(memo_path, ("\0".join(words) + "\0\0" + answer.text).encode("utf-8", "surrogateescape"))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import struct
 import time
 from pathlib import Path
 from typing import Callable, Optional
@@ -221,3 +222,50 @@ def test_a_file_of_headers_that_clang_is_asked_for(project: Project, require_too
         listed.unlink(missing_ok=True)
         project.cached(command, ["main.o"])
         assert listed.exists()
+
+
+def header_map(path: Path, name: str, prefix: str, suffix: str) -> None:
+    """A map of one header (Clang, Lex/HeaderMapTypes.h): magic, version, strings, entries, buckets, longest value."""
+    strings = b"\0"
+    offsets = []
+    for text in (name, prefix, suffix):
+        offsets.append(len(strings))
+        strings += text.encode() + b"\0"
+    head = struct.pack("<IHHIIII", 0x686D6170, 1, 0, 24 + 12 * 2, 1, 2, len(prefix + suffix))
+    buckets = struct.pack("<III", *offsets) * 2
+    path.write_bytes(head + buckets + strings)
+
+
+def test_a_map_of_headers(project: Project, require_tool: Callable[[str], str]) -> None:
+    require_tool("clang")
+    project.write({"main.c": '#include "h.h"\n', "one/h.h": "int one;\n", "two/h.h": "int two;\n"})
+    file = project.build / "m.hmap"
+    header_map(file, "h.h", f"{project.build}/one/", "h.h")
+    change = lambda: header_map(file, "h.h", f"{project.build}/two/", "h.h")  # noqa: E731
+    check(project, change, "clang", "-I", "m.hmap", "-c", "main.c", "-o", "main.o")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("GCC_COLORS", "warning=01;32"), ("GCC_EXTRA_DIAGNOSTIC_OUTPUT", "fixits-v1")]
+)
+def test_variables_of_diagnostics(project: Project, require_tool: Callable[[str], str], name: str, value: str) -> None:
+    require_tool("gcc")
+    project.write({"main.c": "struct s { int color; };\nint f(struct s *s) { int unused; return s->color; }\n"})
+    words = ["gcc", "-Wall", "-fdiagnostics-color=always", "-c", "main.c", "-o", "main.o"]
+    check(project, lambda: project.env.update({name: value}), *words)
+
+
+def test_the_directory_by_the_name_of_a_link(project: Project, cc: str) -> None:
+    """Where nothing is mapped, debug information has the shell's name of the directory."""
+    project.write({"main.c": "int x;\n"})
+    link = project.build.parent / "link"
+    link.symlink_to(project.build)
+    project.env["KACHE_CC_PATH_NORMALIZE"] = "0"
+    settle()
+    command = [cc, "-g", "-c", "main.c", "-o", "main.o"]
+    for name in (str(project.build), str(link)):
+        project.env["PWD"] = name
+        for _ in range(2):
+            found, _ = project.cached(command, ["main.o"])
+        data = found.outputs["main.o"]
+        assert data is not None and name.encode() + b"\0" in data

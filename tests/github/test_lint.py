@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -116,3 +117,10 @@ def test_the_scripts_of_actions_and_of_ci_hold_no_mistake(require_tool: Callable
     assert len(scripts) == 6
     done = ran(require_tool("shellcheck"), *scripts)
     assert done.returncode == 0, done.stdout
+
+
+def test_every_directory_of_tests_runs() -> None:
+    text = (GITHUB / "workflows" / "ci.yml").read_text()
+    [listed] = re.findall(r"^ +tests: \[(.*)\]$", text, re.M)
+    ours = {path.parent.name for path in (REPOSITORY / "tests").glob("*/test_*.py")}
+    assert {*listed.split(", "), "unit"} == ours

@@ -130,6 +130,44 @@ def test_check_says_what_differs(nix: Nix) -> None:
     assert [line.split(":")[0] for line in lines[1:]] == ["- tool rustc", "+ tool rustc"]
 
 
+def test_check_knows_the_salt_of_a_flakes_shell(nix: Nix) -> None:
+    """By what the shell says of it, and by what the flake says now."""
+    project = nix.project()
+    salt, *said = nix.develop(project, "sh", "-c", "echo $KACHE_KEY_SALT; kache salt --check").ok().stdout.splitlines()
+    assert salt.startswith("nixe1-")
+    assert said == [f"{salt}: the same"]
+    # the variables of the shell as it was, in a terminal that was left open
+    kept = nix.develop(project, "sh", "-c", "echo $KACHE_KEY_SALT_OF").ok().stdout.strip()
+    nix.bump("rustc")
+    old = f'export KACHE_KEY_SALT={salt} KACHE_KEY_SALT_OF="{kept}"; '
+    check = nix.develop(project, "sh", "-c", old + "kache salt --check")
+    assert check.returncode == 1
+    lines = check.stdout.splitlines()
+    assert lines[0] == f"{salt} is set (env KACHE_KEY_SALT), but is not of this environment"
+    assert [line.partition(" is /nix/store/")[0] for line in lines[1:]] == ["- rustc"]
+    doctor = nix.develop(project, "sh", "-c", old + "kache doctor").stdout
+    assert "of which the salt was not made" in doctor
+
+
+def test_check_asks_a_flake_for_its_shells_salt(nix: Nix) -> None:
+    salts = [f"nixe1-{digit * 32}" for digit in "12"]
+    shell = f'{{ outputs = {{ self }}: {{ shell.KACHE_KEY_SALT = "{salts[0]}"; }}; }}'
+    project = nix.world.workspace({"flake.nix": shell}, name="shell")
+    command = [REPOSITORY / "dist" / "kache", "salt", "--check", "--flake", f"path:{project}#shell"]
+    env = {"NIX_CONFIG": CONFIG}
+    same, other = (nix.world.run(command, cwd=project, env={**env, "KACHE_KEY_SALT": salt}) for salt in salts)
+    assert same.ok().stdout == f"{salts[0]}: the same\n"
+    assert other.returncode == 1
+    assert f"is now one of {salts[0]}: enter it anew" in other.stdout
+
+
+def test_check_says_where_it_cannot_compare(nix: Nix) -> None:
+    project = nix.project()
+    found = nix.develop(project, "sh", "-c", "unset KACHE_KEY_SALT_OF; kache salt --check")
+    assert found.returncode == 1
+    assert "--check --flake .#devShells" in found.stdout
+
+
 def test_doctor_warns_of_a_nix_toolchain_without_a_salt(nix: Nix) -> None:
     project = nix.project()
     script = (

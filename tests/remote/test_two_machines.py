@@ -84,7 +84,31 @@ def test_a_workspace_pull_brings_its_members_only(world: World, kache: Kache, re
     b = machine(world, kache, "b", remote)
     shutil.copy(a.ws / "Cargo.lock", b.ws / "Cargo.lock")
     told = json.loads(b.run("sync", "--workspace", "--pull", "--dry-run", "--json").ok().stdout)
-    assert {key.partition("/")[0] for key in told["to_pull"]} == PACKAGES
+    assert {key.partition("/")[0] for key in told["to_pull"]} == {*PACKAGES, "build_script_build"}
+
+
+@pytest.mark.parametrize("words", [(), ("--workspace",)])
+def test_crates_that_are_not_called_like_their_packages(
+    world: World, kache: Kache, remote: Remote, words: "tuple[str, ...]"
+) -> None:
+    """A library with a name of its own, a test, an example, a build script; and no plan says what to ask for."""
+    a = machine(world, kache, "a", remote)
+    b = machine(world, kache, "b", remote, KACHE_WARM_TARGETS="0")
+    for each in (a, b):
+        (each.ws / "lib/tests").mkdir()
+        test = "#[test]\nfn counts() { assert_eq!(other_name::count(), 3) }\n"
+        (each.ws / "lib/tests/whole-thing.rs").write_text(test)
+        (each.ws / "lib/examples").mkdir()
+        (each.ws / "lib/examples/shown.rs").write_text("fn main() {}\n")
+        manifest = each.ws / "lib/Cargo.toml"
+        text = manifest.read_text().replace("[dependencies]", '[lib]\nname = "other_name"\n[dependencies]')
+        manifest.write_text(text)
+        main = each.ws / "app/src/main.rs"
+        main.write_text(main.read_text().replace("lib::", "other_name::"))
+    a.cargo("test", "--no-run").ok()
+    a.run("sync", "--push").ok()
+    b.run("sync", "--pull", *words).ok()
+    assert set(results([b.cargo("test", "--no-run").ok()])) == {"local_hit"}
 
 
 def test_nothing_is_pulled_twice_and_nothing_pushed_twice(

@@ -1,5 +1,6 @@
 """Each check says what is wrong where something is wrong, and nothing where nothing is."""
 
+import hashlib
 import os
 import sys
 import time
@@ -290,15 +291,25 @@ def nix_shell(world: World, monkeypatch: pytest.MonkeyPatch) -> str:
         ({"KACHE_KEY_SALT": "nixr1-" + "0" * 32}, WARNING, "but this environment gives nixr1-"),
         ({"KACHE_KEY_SALT": "{salt}"}, OK, "this toolchain's"),
         ({"KACHE_KEY_SALT": "nixe1-" + "0" * 32}, OK, "a key salt is set"),
+        ({"KACHE_KEY_SALT": "nixe1-" + "0" * 32, "KACHE_KEY_SALT_OF": "{store}"}, WARNING, "names what gives nixe1-"),
+        ({"KACHE_KEY_SALT": "{of_store}", "KACHE_KEY_SALT_OF": "{store}"}, OK, "a key salt is set"),
+        ({"KACHE_KEY_SALT": "{of_other}", "KACHE_KEY_SALT_OF": "/nix/other"}, WARNING, "rustc is {store}, of which"),
         ({"KACHE_NIX_SALT": "1"}, OK, "folded in by cache.nix_salt"),
     ],
 )
 def test_the_salt_of_a_nix_toolchain(
     world: World, nix_shell: str, variables: Dict[str, str], status: str, said: str
 ) -> None:
-    world.env.update((name, value.format(salt=nix_shell)) for name, value in variables.items())
+    store = f"{world.root}/store/abc-rust"
+    known = {"salt": nix_shell, "store": store, "of_store": flakes_salt(store), "of_other": flakes_salt("/nix/other")}
+    world.env.update((name, value.format(**known)) for name, value in variables.items())
     [found] = checks.check_salt(machine(world))
-    assert (found.status, said in found.message) == (status, True), found
+    assert (found.status, said.format(**known) in found.message) == (status, True), found
+
+
+def flakes_salt(*paths: str) -> str:
+    """As nix/lib.nix makes it; tests/nix compares that with what Nix says."""
+    return "nixe1-" + hashlib.sha256("\n".join(paths).encode()).hexdigest()[:32]
 
 
 def test_outside_of_nix_only_a_salt_of_a_shell_is_worth_a_word(world: World) -> None:
