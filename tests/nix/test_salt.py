@@ -153,7 +153,7 @@ def test_check_asks_a_flake_for_its_shells_salt(nix: Nix) -> None:
     salts = [f"nixe1-{digit * 32}" for digit in "12"]
     shell = f'{{ outputs = {{ self }}: {{ shell.KACHE_KEY_SALT = "{salts[0]}"; }}; }}'
     project = nix.world.workspace({"flake.nix": shell}, name="shell")
-    command = [REPOSITORY / "dist" / "kache", "salt", "--check", "--flake", f"path:{project}#shell"]
+    command = [str(REPOSITORY / "dist" / "kache"), "salt", "--check", "--flake", f"path:{project}#shell"]
     env = {"NIX_CONFIG": CONFIG}
     same, other = (nix.world.run(command, cwd=project, env={**env, "KACHE_KEY_SALT": salt}) for salt in salts)
     assert same.ok().stdout == f"{salts[0]}: the same\n"
