@@ -117,7 +117,8 @@ def read(data: bytes) -> Text:
     if b"once" in data and _ONCE.search(data):
         traits.add(ONCE)
     low = data.lower()
-    if b"incbin" in low:
+    # HAVE_INCBIN is none
+    if b"incbin" in data or b".incbin" in low:
         traits.add(INCBIN)
     if b".include" in low and _ASM_INCLUDE.search(low):
         traits.add(ASM_INCLUDE)

@@ -225,7 +225,9 @@ class Missing:
         contents and times, Clang inodes, and neither is in an entry."""
         size = os.stat(place).st_size if self.once else -1
         for path in self.once.get(size, ()):
-            if os.path.realpath(path) != os.path.realpath(place) and read_file(path) == read_file(place):
+            if path == place or os.path.realpath(path) == os.path.realpath(place):
+                continue
+            if read_file(path) == read_file(place):
                 raise Unclear("%s is the same as %s, which is included once" % (place, path))
 
     def _is_beside(self, how: str, name: str, read: set[tuple[int, int]]) -> bool:

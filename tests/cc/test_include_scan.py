@@ -69,6 +69,7 @@ def test_headers_are_found(text: bytes, headers: List[Tuple[str, str]]) -> None:
         (b'asm(STR(.include/**/"i.s"));\n', {ASM_INCLUDE}),
         (b"struct x y = { .include = 1 }; y.include = z.included;\n", set()),
         (b'.INCBIN "f"\n', {INCBIN}),
+        (b"#define HAVE_INCBIN 1\n", set()),
         (b"char *t = __TIME__;\n", {TIME}),
         (b"char *t = __DATE__;\n", {TIME}),
         (b"char *t = my__TIME__x;\n", set()),
