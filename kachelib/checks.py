@@ -158,21 +158,47 @@ def check_salt(machine: Machine) -> Iterator[Finding]:
         yield Finding("nix salt", OK, text)
     elif nix.is_hash_of_nothing(known):
         return
-    elif known.startswith(nix.PREFIX) and known != salt:
-        now = f"this environment gives {salt}" if salt else "no tool here is from the Nix store"
-        hint = "enter the shell anew; 'kache salt --check' says what differs"
-        yield Finding("nix salt", WARNING, f"the key salt is {known}, but {now}", hint)
-    elif known.startswith(nix.FLAKE_PREFIX) and nix.stale(machine.environ, known, found):
-        [why, *_] = nix.stale(machine.environ, known, found)
-        hint = "enter the shell anew; 'kache salt --check' says all that differs"
-        yield Finding("nix salt", WARNING, f"the key salt is {known}, but {why}", hint)
+    elif known.startswith((nix.PREFIX, nix.FLAKE_PREFIX, nix.CLOSURE_PREFIX)):
+        yield _judge_salt(known, found, machine)
     elif salt and not known:
         first = next(f"{tool.name} ({tool.path})" for tool in found.tools if tool.stores)
         text = f"{first} is from the Nix store, and no key salt is set: an update below it moves no key"
         hint = 'KACHE_NIX_SALT=1, or export KACHE_KEY_SALT="$(kache salt)" in the shell'
         yield Finding("nix salt", WARNING, text, hint)
     elif salt:
-        yield Finding("nix salt", OK, "the key salt is this toolchain's" if known == salt else "a key salt is set")
+        yield Finding("nix salt", OK, "a key salt is set")
+
+
+def _judge_salt(known: str, found: nix.Environment, machine: Machine) -> Finding:
+    """Whether a salt that kache made is of what the environment resolves to."""
+    # Reads Nix's database, which few have.
+    from kachelib import salt_command
+
+    now, wrong, unknown = found.salt(), "", ""
+    hint = "enter the shell anew; 'kache salt --check' says what differs"
+    if not now:
+        wrong = "no tool here is from the Nix store"
+    elif known.startswith(nix.PREFIX):
+        wrong = f"this environment gives {now}" if known != now else ""
+    elif known.startswith(nix.FLAKE_PREFIX):
+        wrong = "; ".join(nix.stale(machine.environ, known, found))
+        if not wrong and not machine.environ.get(nix.FLAKE_PATHS):
+            unknown = f"this shell does not say of what it is: {nix.FLAKE_PATHS} is not set"
+            hint = f"{salt_command.ask_flake()} compares it"
+    elif salt_command.is_of_named_paths(known, machine.settings.cache_dir):
+        unknown = "it is of the closure of paths that were named"
+        hint = f"{salt_command.NAME_PATHS} compares it"
+    else:
+        try:
+            closure = salt_command.of_closure([], machine.environ).value
+            wrong = f"the closure of the tools here gives {closure}" if known != closure else ""
+        except KacheError as error:
+            unknown, hint = str(error), "compare it where Nix's database is"
+    if wrong:
+        return Finding("nix salt", WARNING, f"the key salt is {known}, but {wrong}", hint)
+    if unknown:
+        return Finding("nix salt", OK, f"the key salt is {known}; not compared: {unknown}", hint)
+    return Finding("nix salt", OK, "the key salt is this toolchain's")
 
 
 def check_wrapper(machine: Machine) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 STORE = "/nix/store"
 PREFIX = "nixr1-"
 FLAKE_PREFIX = "nixe1-"
+CLOSURE_PREFIX = "nixc1-"
 FLAKE_PATHS = "KACHE_KEY_SALT_OF"
 DIGITS = 32
 
@@ -123,13 +124,13 @@ def stale(environ: "Dict[str, str]", known: str, found: Environment) -> "List[st
     import hashlib
 
     paths = environ.get(FLAKE_PATHS, "").split()
-    if not paths:
-        return []
-    made = FLAKE_PREFIX + hashlib.sha256("\n".join(sorted(paths)).encode()).hexdigest()[:DIGITS]
-    lines = [] if made == known else ["%s names what gives %s" % (FLAKE_PATHS, made)]
     tools = [tool for tool in found.tools if tool.stores and tool.name.rpartition("/")[2] in COVERED]
-    if not tools:
-        lines.append("no tool here is from the Nix store")
+    lines = [] if tools else ["no tool here is from the Nix store"]
+    if not paths:
+        return lines
+    made = FLAKE_PREFIX + hashlib.sha256("\n".join(sorted(paths)).encode()).hexdigest()[:DIGITS]
+    if made != known:
+        lines.append("%s names what gives %s" % (FLAKE_PATHS, made))
     for tool in tools:
         if not set(tool.stores).intersection(paths):
             lines.append("%s is %s, of which the salt was not made" % (tool.name, tool.stores[0]))

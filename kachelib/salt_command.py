@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import subprocess
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Tuple
 
 from kachelib import config, console, nix, nix_closure, salt
 from kachelib.outcome import KacheError, UsageError
@@ -17,7 +17,8 @@ from kachelib.redact import shown
 from kachelib.salt import Salt
 from kachelib.settings import Settings
 
-CLOSURE_PREFIX = "nixc1-"
+NAME_PATHS = "'kache salt --check --closure PATH…'"
+_ANOTHER_RECIPE = "{} is of another recipe; 'kache salt --check' alone compares it"
 
 # As many digits as the recipe that people have in their shells: `nix eval --raw … | sha256sum | cut -c1-16`.
 FLAKE_DIGITS = 16
@@ -105,7 +106,7 @@ def of_closure(paths: List[str], environ: Dict[str, str]) -> Salt:
         for _, value in fields:
             roots.update(dict.fromkeys(_STORE_PATH.findall(value)))
     fields += [("closure", path) for path in nix_closure.closure(list(roots), environ)]
-    return Salt(nix.digest(CLOSURE_PREFIX, fields), fields)
+    return Salt(nix.digest(nix.CLOSURE_PREFIX, fields), fields)
 
 
 def of_flake(reference: str) -> Salt:
@@ -141,15 +142,22 @@ def _check(options: argparse.Namespace, settings: Settings, environ: Dict[str, s
     if nix.is_hash_of_nothing(known):
         print(f"{known} is the hash of nothing: the command that computes the salt fails, and its output is empty")
         return 1
-    if known.startswith(CLOSURE_PREFIX) and options.closure is None:
-        options.closure = []
     if known.startswith(nix.FLAKE_PREFIX):
-        return _check_flakes(known, options.flake, settings, environ)
-    if options.flake is None and not known.startswith((nix.PREFIX, CLOSURE_PREFIX)):
-        print(
-            f"{known} is not of 'kache salt', so there is nothing to compare it with; --flake REF compares with a flake"
-        )
+        return _check_flakes(known, options, settings, environ)
+    closure = known.startswith(nix.CLOSURE_PREFIX)
+    if not closure and not known.startswith(nix.PREFIX):
+        if options.flake is None:
+            print(f"{known} is not of 'kache salt', so there is nothing to compare it with;")
+            print("--flake REF compares with a flake")
+            return 1
+    elif options.flake is not None or (options.closure is not None and not closure):
+        print(_ANOTHER_RECIPE.format(known))
         return 1
+    if closure and options.closure is None:
+        if is_of_named_paths(known, settings.cache_dir):
+            print(f"{known} is of the closure of paths that were named: {NAME_PATHS} compares it")
+            return 1
+        options.closure = []
     found = _compute(options, environ)
     if found.value == known:
         print(f"{known}: the same")
@@ -160,30 +168,67 @@ def _check(options: argparse.Namespace, settings: Settings, environ: Dict[str, s
     return 1
 
 
-def _check_flakes(known: str, reference: Optional[str], settings: Settings, environ: Dict[str, str]) -> int:
+def is_of_named_paths(known: str, cache_dir: str) -> bool:
+    """Whether a closure's salt was made on this machine, of PATHs instead of the tools; of which, nobody wrote down."""
+    before = salt.recall(known, cache_dir)
+    return before is not None and not any(tag.startswith("tool ") for tag, _ in before)
+
+
+def _check_flakes(known: str, options: argparse.Namespace, settings: Settings, environ: Dict[str, str]) -> int:
     """The same for a salt that a flake's shell set: with what its shell is now, or with the tools that are here."""
-    if reference is not None:
-        now = evaluate(f"{reference}.KACHE_KEY_SALT").decode("ascii", "replace")
-        lines = [] if now == known else [f"the shell of {reference} is now one of {now}: enter it anew"]
-    elif environ.get(nix.FLAKE_PATHS):
-        lines = nix.stale(environ, known, nix.resolve(environ, console.current_directory()))
-    else:
-        print(f"{known} was made when a flake was evaluated, and this shell does not say of what ({nix.FLAKE_PATHS});")
-        print("'kache salt --check --flake .#devShells.SYSTEM.NAME' compares with what the flake says now")
+    if options.closure is not None:
+        print(_ANOTHER_RECIPE.format(known))
         return 1
+    if options.flake is not None:
+        lines = _moved(known, options.flake, environ)
+        what = f"what the shell of {options.flake} has now: enter it anew"
+    else:
+        lines = [f"- {line}" for line in nix.stale(environ, known, nix.resolve(environ, console.current_directory()))]
+        what = "of this environment: enter the shell anew"
+        if not lines and not environ.get(nix.FLAKE_PATHS):
+            print(f"{known} was made when a flake was evaluated, and this shell does not say of what")
+            print(f"({nix.FLAKE_PATHS} is not set); {ask_flake()} compares with what the flake says now")
+            return 1
     if not lines:
         print(f"{known}: the same")
         return 0
-    print(f"{known} is set ({config.origin(settings, 'key_salt')}), but is not of this environment")
-    print("\n".join(f"- {line}" for line in lines))
+    print(f"{known} is set ({config.origin(settings, 'key_salt')}), but is not {what}")
+    print("\n".join(lines))
     return 1
+
+
+def ask_flake() -> str:
+    """The command that compares with a flake, for the shell that most have on this machine."""
+    here = os.uname()
+    system = f"{here.machine.replace('arm64', 'aarch64')}-{here.sysname.lower()}"
+    return f"'kache salt --check --flake .#devShells.{system}.default'"
+
+
+def _moved(known: str, reference: str, environ: Dict[str, str]) -> List[str]:
+    """What differs between a flake's salt and the one that its shell has now; nothing where they are the same."""
+    now = evaluate(f"{reference}.KACHE_KEY_SALT").decode("ascii", "replace")
+    if now == known:
+        return []
+    lines = [f"the flake gives {now}"]
+    old = environ.get(nix.FLAKE_PATHS, "").split()
+    if old:
+        try:
+            new = os.fsdecode(evaluate(f"{reference}.{nix.FLAKE_PATHS}")).split()
+        except KacheError:
+            # Another's shell; Nix has said so.
+            return lines
+        lines += [f"- {path}" for path in old if path not in new] + [f"+ {path}" for path in new if path not in old]
+    return lines
 
 
 def _differences(known: str, found: Salt, settings: Settings) -> List[str]:
     """What went into one salt and not into the other, where this machine has seen the old one made."""
     before = salt.recall(known, settings.cache_dir)
     if before is None:
-        return ["what went into the one that is set is not known here: it was not made on this machine"]
+        lines = ["what went into the one that is set is not known here: it was not made on this machine"]
+        if known.startswith(nix.CLOSURE_PREFIX):
+            lines.append(f"if it is of paths that were named, {NAME_PATHS} compares it")
+        return lines
     lines = [f"- {_line(tag, value)}" for tag, value in before if (tag, value) not in found.fields]
     return lines + [f"+ {_line(tag, value)}" for tag, value in found.fields if (tag, value) not in before]
 

@@ -143,22 +143,45 @@ def test_check_knows_the_salt_of_a_flakes_shell(nix: Nix) -> None:
     check = nix.develop(project, "sh", "-c", old + "kache salt --check")
     assert check.returncode == 1
     lines = check.stdout.splitlines()
-    assert lines[0] == f"{salt} is set (env KACHE_KEY_SALT), but is not of this environment"
+    assert lines[0] == f"{salt} is set (env KACHE_KEY_SALT), but is not of this environment: enter the shell anew"
     assert [line.partition(" is /nix/store/")[0] for line in lines[1:]] == ["- rustc"]
     doctor = nix.develop(project, "sh", "-c", old + "kache doctor").stdout
     assert "of which the salt was not made" in doctor
 
 
 def test_check_asks_a_flake_for_its_shells_salt(nix: Nix) -> None:
-    salts = [f"nixe1-{digit * 32}" for digit in "12"]
-    shell = f'{{ outputs = {{ self }}: {{ shell.KACHE_KEY_SALT = "{salts[0]}"; }}; }}'
-    project = nix.world.workspace({"flake.nix": shell}, name="shell")
-    command = [str(REPOSITORY / "dist" / "kache"), "salt", "--check", "--flake", f"path:{project}#shell"]
-    env = {"NIX_CONFIG": CONFIG}
-    same, other = (nix.world.run(command, cwd=project, env={**env, "KACHE_KEY_SALT": salt}) for salt in salts)
-    assert same.ok().stdout == f"{salts[0]}: the same\n"
-    assert other.returncode == 1
-    assert f"is now one of {salts[0]}: enter it anew" in other.stdout
+    """In a shell that was left open: all in it fits together, and the flake has moved on."""
+    project = nix.project()
+    # 'kache salt' calls nix without these options, so the inputs are pinned in a lock file
+    lock = ("flake", "lock", *nix.inputs()[:-1], f"path:{project}")
+    check = f"kache salt --check --flake path:{project}#devShells.x86_64-linux.default"
+    nix(*lock, cwd=project).ok()
+    script = f"echo $KACHE_KEY_SALT; echo $KACHE_KEY_SALT_OF; {check}"
+    salt, paths, *said = nix.develop(project, "sh", "-c", script).ok().stdout.splitlines()
+    assert said == [f"{salt}: the same"]
+    nix.bump("rustc")
+    nix(*lock, cwd=project).ok()
+    moved = nix.develop(project, "sh", "-c", f'export KACHE_KEY_SALT={salt} KACHE_KEY_SALT_OF="{paths}"; {check}')
+    assert moved.returncode == 1
+    lines = moved.stdout.splitlines()
+    assert lines[0].endswith("devShells.x86_64-linux.default has now: enter it anew")
+    assert lines[1].startswith("the flake gives nixe1-")
+    assert [(line[:13], line[-6:]) for line in lines[2:]] == [(f"{sign} /nix/store/", "-rustc") for sign in "-+"]
+    # a shell with the salt alone
+    alone = nix.develop(project, "sh", "-c", f"export KACHE_KEY_SALT={salt}; unset KACHE_KEY_SALT_OF; {check}")
+    assert (alone.returncode, alone.stdout.splitlines()[1:]) == (1, [lines[1]])
+
+
+def test_doctor_judges_the_salt_of_a_closure(nix: Nix) -> None:
+    project = nix.project()
+    script = "export KACHE_KEY_SALT=${OLD:-$(kache salt --closure)}; echo $KACHE_KEY_SALT; kache doctor"
+    salt, *said = nix.develop(project, "sh", "-c", script).stdout.splitlines()
+    assert [line.split()[0] for line in said if "nix salt" in line] == ["ok"]
+    nix.bump("libc")
+    said = nix.develop(project, "sh", "-c", script, env={"OLD": salt}).stdout.splitlines()
+    [line] = [line for line in said if "nix salt" in line]
+    assert line.split()[0] == "warn"
+    assert "the closure of the tools here gives nixc1-" in line
 
 
 def test_check_says_where_it_cannot_compare(nix: Nix) -> None:
