@@ -250,6 +250,8 @@ def _add_options(action: Action, store: "Store") -> "Optional[Refusal]":
             add(name, roots.normalise(source) + "=" + to)
             continue
         add(name, value)
+        if name == "-Z" and value == "tune-cpu=native":
+            add("native cpu", toolchain.native_cpu())
         if name == "-Z" and not _add_named_files(action, "-Z", value, store):
             return Refusal("input_argument", value)
     add("emit", ",".join(sorted(set(plan.emit))))

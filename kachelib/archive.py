@@ -43,11 +43,15 @@ def check(action: "Action", collected: "Collected", candidate: "Candidate", stor
     for path, output in collected.files:
         if output.name.endswith(".rlib"):
             foreign |= {name for name in members(path) if not name.endswith(OWN_SUFFIXES) and name not in TABLES}
-    if not foreign:
+    # In a static library lie all of the toolchain's objects as well: what is the crate's own, no name tells.
+    whole = "staticlib" in action.plan.crate_types
+    if not foreign and not whole:
         return
     from kachelib.action import find_archive
 
     names = _names_in_sources(action, candidate)
+    if not names and whole and not foreign:
+        return
     if not names and any(value.startswith("static") for value in action.plan.native_libraries):
         return
     if not names:

@@ -329,7 +329,8 @@ def note_nature(plan: Plan, word: str) -> None:
         plan.places = True
     if word.startswith(OPAQUE) and word != "-gz=none":
         plan.opaque = True
-    if word.endswith("=native") and word.startswith(("-march", "-mtune", "-mcpu")):
+    # native+crypto: the machine's, and more
+    if word.startswith(("-march=native", "-mtune=native", "-mcpu=native")):
         plan.native = True
 
 

@@ -207,7 +207,12 @@ def keep_streams(action: Action, finished: Finished, collected: Collected) -> No
             streams.append(Stream(digest=blake3(data).hexdigest()))
         else:
             streams.append(Stream(data=data))
-    collected.candidate.stdout, collected.candidate.stderr = streams
+    candidate = collected.candidate
+    candidate.stdout, candidate.stderr = streams
+    # Fix-its, patches and JSON name files anywhere in a line.
+    said = finished.stdout + template(finished.stderr, action)
+    named = [(name, value) for name, value in action.roots.values if os.fsencode(value) in said]
+    candidate.bindings = sorted({*candidate.bindings, *named})
     collected.candidate.layout = action.layout() if finished.stderr else ""
 
 

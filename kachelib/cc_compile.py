@@ -35,7 +35,7 @@ def run(action: "Action", store: "Store") -> "Tuple[Finished, Optional[bytes]]":
     command[where:where] = _colour(action)
     ours = ""
     if not plan.depfile and plan.language not in WITHOUT_HEADERS:
-        ours = "%s/memo/depfile-%d" % (store.root, posix.getpid())
+        ours = store.scratch("depfile")
         make_directories(store.root + "/memo")
         command[1:1] = _for_depfile(action, ours)
     finished = compile.run_plain(command, environment(action), store)

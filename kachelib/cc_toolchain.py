@@ -72,7 +72,9 @@ def is_shim(path: str) -> bool:
         except OSError:
             return False
         path = target if target.startswith("/") else path.rpartition("/")[0] + "/" + target
-        if path.rpartition("/")[2] in SHIMS:
+        name = path.rpartition("/")[2]
+        # kache-1.2: two of them would take each other's links for the compiler, for ever
+        if name in SHIMS or name.startswith("kache"):
             return True
     return False
 

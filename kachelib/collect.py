@@ -73,7 +73,7 @@ def collect(action: "Action", finished: "Finished", fingerprint: str, store: "St
     _read_variables(action, info, candidate)
     if action.plan.linked:
         candidate.needs = link.needs([path for path, output in collected.files if output.executable])
-    elif any(output.name.endswith(".rlib") for _, output in collected.files):
+    if "staticlib" in action.plan.crate_types or any(output.name.endswith(".rlib") for _, output in collected.files):
         from kachelib import archive
 
         archive.check(action, collected, candidate, store)

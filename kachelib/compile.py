@@ -224,7 +224,7 @@ def _start(command: "List[str]", environ: "Dict[bytes, bytes]", out: int, err: i
 
 def shortened(command: "List[str]", store: "Store") -> "List[str]":
     """The command with its arguments in a file, where they are too long for a command line. gc removes the file."""
-    path = "%s/memo/arguments-%d" % (store.root, posix.getpid())
+    path = store.scratch("arguments")
     first = 2 if command[1:2] and not command[1].startswith("-") else 1
     make_directories(store.root + "/memo")
     write_file(path, "\n".join(command[first:]).encode("utf-8", "surrogateescape"), 0o600)
@@ -235,7 +235,7 @@ def _scratch(store: "Store") -> int:
     """A file without a name, to catch the compiler's standard output."""
     if sys.platform == "linux":
         return posix.memfd_create("kache-stdout")
-    path = "%s/memo/stdout-%d" % (store.root, posix.getpid())
+    path = store.scratch("stdout")
     fd = posix.open(path, posix.O_RDWR | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
     posix.unlink(path)
     return fd

@@ -10,7 +10,7 @@ import posix
 from kachelib import memo, nix
 from kachelib.action import is_thin, linker_name
 from kachelib.entry import ABSENT, FILE, Input
-from kachelib.roots import absolute, exists
+from kachelib.roots import TARGET, absolute, exists
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from kachelib.store import Store
 
 # Libraries of every system: their version is part of the linker's identity.
+# Where the linker looks by itself.
+SYSTEM_PLACES = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")
 SYSTEM_LIBRARIES = frozenset("System c dl gcc gcc_eh gcc_s iconv m pthread rt stdc++ util".split())
 
 PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
@@ -45,7 +47,10 @@ def add_inputs(action: "Action", finished: "Finished", candidate: "Candidate", s
             continue
         if is_thin(path):
             raise NotStored("%s is a thin archive" % path)
-        if posix.stat(path).st_mtime_ns >= finished.started_ns:
+        state = posix.stat(path)
+        # Below the target each new link to a shared inode moves its ctime.
+        shared = path.startswith(action.roots.by_name.get(TARGET, "") + "/")
+        if max(state.st_mtime_ns, 0 if shared else state.st_ctime_ns) >= finished.started_ns:
             raise NotStored("%s changed during the compile" % path)
         candidate.inputs.append(Input(FILE, action.roots.normalise(path), memo.file_digest(path, store)))
 
@@ -126,7 +131,11 @@ def _files(words: "List[str]", action: "Action") -> "List[str]":
                 files.append(path)
         previous = word
     for word in words[1:]:
-        if word.startswith("-l") and word[2:] not in SYSTEM_LIBRARIES:
+        if word.startswith("-l") and word[2:] in SYSTEM_LIBRARIES:
+            # The linker's own, unless somebody has one of that name.
+            own = [path for path in directories if not (path + "/").startswith(SYSTEM_PLACES)]
+            files += _candidates(word[2:], own, sysroot, action)
+        elif word.startswith("-l"):
             files += _library(word[2:].lstrip(":"), directories, sysroot, action)
     return files
 
@@ -144,8 +153,8 @@ def _is_temporary(path: str, out_dir: str, action: "Action") -> bool:
     return any(part.startswith("rustc") and len(part) == 11 for part in parts[:-1])
 
 
-def _library(name: str, directories: "List[str]", sysroot: str, action: "Action") -> "List[str]":
-    """Where ``-lNAME`` was looked for. Every place on the path counts: the linker took one of them."""
+def _candidates(name: str, directories: "List[str]", sysroot: str, action: "Action") -> "List[str]":
+    """The files that ``-lNAME`` may stand for in these directories, whether they are there or not."""
     found = []
     for directory in directories:
         for file in ("lib" + name + ".so", "lib" + name + ".a", "lib" + name + ".dylib", name):
@@ -153,6 +162,12 @@ def _library(name: str, directories: "List[str]", sysroot: str, action: "Action"
             if not path.startswith(sysroot) and not _is_temporary(path, "", action):
                 # One that is not there counts as well: should it appear, it may be the one.
                 found.append(path)
+    return found
+
+
+def _library(name: str, directories: "List[str]", sysroot: str, action: "Action") -> "List[str]":
+    """Where ``-lNAME`` was looked for. Every place on the path counts: the linker took one of them."""
+    found = _candidates(name, directories, sysroot, action)
     if any(exists(path) for path in found):
         return found
     import subprocess

@@ -63,7 +63,7 @@ def applies(action: Action) -> bool:
 
 def read(action: Action, store: Store) -> Text | None:
     """Preprocess; None where that fails, or the compile cannot go by its text after all."""
-    rule_path = "%s/memo/rule-%d" % (store.root, os.getpid())
+    rule_path = store.scratch("rule")
     try:
         data = cc_compile.preprocessed(action, rule_path, store)
         rule = read_file(rule_path)

@@ -5,6 +5,7 @@ forms of snapshots and the kinds of conditions; not where a snapshot goes. Sourc
 "Build Scripts".
 """
 
+import functools
 import os
 from typing import Dict, List, Tuple
 
@@ -186,6 +187,9 @@ def keep_file(path: str, relative: str, state: os.stat_result, snapshot: Snapsho
     mode = state.st_mode & 0o777
     with open(path, "rb") as stream:
         data = stream.read()
+    for place in _real_places(tuple(value for _, value in here.roots.values)):
+        if place in data:
+            raise Refused("%s names %s, which Cargo knows by a link" % (relative, os.fsdecode(place)))
     text = with_placeholders(data, here.rewritten) if len(data) <= TEXT_LIMIT else None
     if text == data and len(data) > INLINE_LIMIT:
         text = None
@@ -197,6 +201,13 @@ def keep_file(path: str, relative: str, state: os.stat_result, snapshot: Snapsho
     digest = digest_bytes(data)
     here.store.put_file(path, digest, len(data), False, bool(mode & 0o100))
     return File(COPY, relative, mode, digest=digest, size=len(data)), data
+
+
+@functools.cache
+def _real_places(roots: Tuple[str, ...]) -> Tuple[bytes, ...]:
+    """Where roots lie that are reached by a link: a script that resolves links names these, and nothing binds them."""
+    real = [os.path.realpath(root) for root in roots]
+    return tuple(os.fsencode(place) for place in dict.fromkeys(real) if place not in roots and len(place) > 1)
 
 
 def bind(snapshot: Snapshot, here: Here, names: List[str]) -> None:

@@ -255,6 +255,11 @@ class Store:
         make_directories(directory)
         return path
 
+    def scratch(self, kind: str) -> str:
+        """A path for what a compile passes on by a file. Not by the process alone: another container, with numbers of
+        its own, may share this store. What is left there, sweep.py knows by SCRATCH."""
+        return "%s/memo/%s-%d-%s" % (self.root, kind, posix.getpid(), posix.urandom(8).hex())
+
     def _publish(self, path: str, data: bytes, mode: int, mtime: "Optional[int]" = None) -> None:
         temporary = self.temporary(path)
         try:

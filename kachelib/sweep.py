@@ -69,7 +69,7 @@ def memos(cache_dir: str, age: float = MEMO_AGE) -> Swept:
 
 
 def _memo_age(name: str) -> float:
-    unfinished = name.startswith(("arguments-", "stdout-")) or name.endswith(".tmp")
+    unfinished = name.startswith(("arguments-", "depfile-", "rule-", "stdout-")) or name.endswith(".tmp")
     return TEMPORARY_AGE if unfinished else MEMO_AGE
 
 

@@ -10,6 +10,7 @@ from typing import Callable, Optional
 import pytest
 
 from tests.cc.project import Project, settle
+from tests.world import Kache, World
 
 
 def check(project: Project, change: Callable[[], object], *words: str) -> None:
@@ -269,3 +270,21 @@ def test_the_directory_by_the_name_of_a_link(project: Project, cc: str) -> None:
             found, _ = project.cached(command, ["main.o"])
         data = found.outputs["main.o"]
         assert data is not None and name.encode() + b"\0" in data
+
+
+@pytest.mark.parametrize("option", ["-fdiagnostics-parseable-fixits", "-fdiagnostics-format=json"])
+def test_a_fix_it_names_this_checkout(
+    world: World, kache_file: Kache, require_tool: Callable[[str], str], option: str
+) -> None:
+    """Tools edit the file that it names."""
+    require_tool("gcc")
+    for name in ("one", "two"):
+        project = Project.make(world, kache_file, name)
+        project.write({"main.c": "#include <stdio.h>\nvoid f(void) { int unused; printf(\"%s\", 1); }\n"})
+        settle()
+        words = ["gcc", "-Wall", option, "-c", f"{project.build}/main.c", "-o", "main.o"]
+        for _ in range(2):
+            found, _ = project.cached(words, ["main.o"])
+            assert str(project.build) in found.said
+            assert name == "one" or str(world.root / "one") not in found.said
+        assert found.result == "local_hit"

@@ -118,6 +118,14 @@ def test_what_is_refused_is_refused_for_its_reason(reason: str, name: str) -> No
     assert found.reason == reason
 
 
+@pytest.mark.parametrize("word", ["-march=native", "-mcpu=native", "-mtune=native", "-mcpu=native+nolse"])
+def test_native_is_this_machine_alone(word: str) -> None:
+    found = cc.parse(["-c", "a.c", word])
+    assert isinstance(found, Plan) and found.native
+    other = cc.parse(["-c", "a.c", word.replace("native", "generic")])
+    assert isinstance(other, Plan) and not other.native
+
+
 def test_nobody_opts_in_what_is_structural() -> None:
     for word in ("-fprofile-arcs", "--coverage", "-fmodules", "-include-pch", "-fplugin=x", "-gsplit-dwarf"):
         found = cc.parse(["-c", "a.c", word], (word,))

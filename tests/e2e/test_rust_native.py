@@ -129,6 +129,26 @@ def test_a_library_that_a_source_bundles_counts(rustc: Rustc, workspace: Callabl
         assert rustc.program(ws, *words) == str(number)
 
 
+@pytest.mark.parametrize("source", [BOTH_STATIC + EXTERN, "mod sys;\nuse sys::answer;\n"])
+def test_a_library_that_a_source_bundles_counts_in_a_static_library(
+    rustc: Rustc, workspace: Callable[..., Path], source: str
+) -> None:
+    """One without other crates, for those are never stored."""
+    ws = workspace(
+        {
+            "src/lib.rs": source + '#[no_mangle]\npub extern "C" fn ask() -> i32 { unsafe { answer() } }\n',
+            "src/sys.rs": SYS,
+        }
+    )
+    found: Dict[int, bytes] = {}
+    for number in (1, 2, 1):
+        answering(rustc.world, ws / "libs", number)
+        rustc(ws, "a", f"-Lnative={ws}/libs", "--crate-type=staticlib", "-Cpanic=abort").ok()
+        data = (ws / OUT / "liba-0123456789abcdef.a").read_bytes()
+        assert found.setdefault(number, data) == data
+    assert found[1] != found[2]
+
+
 def test_an_unbundled_library_counts_in_the_program(rustc: Rustc, workspace: Callable[..., Path]) -> None:
     """``-bundle`` leaves it to the program, whose own arguments name only the place."""
     ws = workspace({"src/lib.rs": 'extern "C" { pub fn answer() -> i32; }\n', "src/main.rs": "use a::answer;\n" + CALL})

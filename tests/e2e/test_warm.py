@@ -546,6 +546,20 @@ def test_explain_names_the_one_thing(builder: Builder, ws: Path) -> None:
     assert not (ws / "target").exists()
 
 
+def test_a_script_that_resolves_links_names_one_place(builder: Builder, ws: Path, world: World) -> None:
+    """The target directory is a link, and what the script says of it is good here alone."""
+    script = ws / "native/build.rs"
+    text = 'println!("cargo:rustc-env=PLACE={}", std::fs::canonicalize(&out).unwrap().display());'
+    script.write_text(script.read_text().replace("std::fs::write(out", text + "\n            std::fs::write(out"))
+    real = world.root / "real-target"
+    real.mkdir()
+    (ws / "target").symlink_to(real)
+    builder.build(ws)
+    refused = {row["unit"]: row["reason"] for row in builder.save(ws)["refused"]}
+    assert [why for unit, why in refused.items() if unit.startswith("native-") and "run-build-script" in unit]
+    assert any("which Cargo knows by a link" in why for why in refused.values())
+
+
 @pytest.mark.parametrize("how", ["word", "variable", "file"])
 def test_the_new_layout_is_left_to_cargo(builder: Builder, ws: Path, how: str) -> None:
     """All compiles hit, and nothing is put where this Cargo does not look."""

@@ -1,5 +1,6 @@
 """What a linker read, and what its output needs to run."""
 
+import os
 import struct
 import subprocess
 from pathlib import Path
@@ -141,6 +142,15 @@ def test_the_systems_libraries_go_with_the_linker(place: Place) -> None:
     assert inputs_of(place, ["-lc", "-lgcc_s", "-lpthread", "-lm", "-ldl"]) == {}
 
 
+def test_a_library_of_ones_own_with_a_systems_name_is_an_input(place: Place) -> None:
+    """The linker takes the first on its path, and -L comes before its own places."""
+    own = library(place.directory / "libs", "libutil.a")
+    found = inputs_of(place, [f"-L{place.directory}/libs", "-L/usr/lib/x86_64-linux-gnu", "-lutil", "-lrt"])
+    assert found["<workspace>/libs/libutil.a"] == (FILE, digest_file(str(own)))
+    assert found["<workspace>/libs/librt.a"] == (ABSENT, "")
+    assert not any(path.startswith("/usr") for path in found)
+
+
 def test_a_file_that_is_gone_is_not_stored(place: Place) -> None:
     with pytest.raises(NotStored, match="gone"):
         inputs_of(place, [str(place.out / "missing.o")])
@@ -157,6 +167,17 @@ def test_a_file_that_changed_meanwhile_is_not_stored(place: Place) -> None:
     path = library(place.directory, "object.o")
     action = action_of(place)
     finished = Finished(path.stat().st_mtime_ns)
+    finished.link_arguments = [printed(["cc", str(path)]).encode()]
+    with pytest.raises(NotStored, match="changed"):
+        link.add_inputs(action, finished, Candidate(), place.store)
+
+
+def test_a_file_that_was_replaced_by_an_old_one_is_not_stored(place: Place) -> None:
+    """Its own time says nothing (cp -p, tar); that of its inode does."""
+    path = library(place.directory, "object.o")
+    os.utime(path, (1e9, 1e9))
+    action = action_of(place)
+    finished = Finished(path.stat().st_ctime_ns)
     finished.link_arguments = [printed(["cc", str(path)]).encode()]
     with pytest.raises(NotStored, match="changed"):
         link.add_inputs(action, finished, Candidate(), place.store)
