@@ -82,13 +82,13 @@ def test_links_are_the_compilers(project: Project) -> None:
     assert (project.build / "prog").exists() and run.events == []
 
 
-@pytest.mark.parametrize("name", ["ccache", "kache-9.9"])
-def test_shims_find_the_compiler_behind_every_other_shim(project: Project, name: str) -> None:
+@pytest.mark.parametrize("behind", ["ccache", "kache-9.9"])
+def test_shims_find_the_compiler_behind_every_other_shim(project: Project, behind: str) -> None:
     """kache's own directory of links first on PATH, and another program's behind it; another kache's, too."""
     shims, others = project.world.root / "shims", project.world.root / "others"
     for directory in (shims, others):
         directory.mkdir()
-    other = project.world.root / name
+    other = project.world.root / behind
     other.write_text("#!/bin/sh\necho should not run >&2\nexit 9\n")
     other.chmod(0o755)
     for name in ("cc", "gcc", "c++"):

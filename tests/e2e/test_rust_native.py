@@ -143,7 +143,7 @@ def test_a_library_that_a_source_bundles_counts_in_a_static_library(
     found: Dict[int, bytes] = {}
     for number in (1, 2, 1):
         answering(rustc.world, ws / "libs", number)
-        rustc(ws, "a", f"-Lnative={ws}/libs", "--crate-type=staticlib", "-Cpanic=abort").ok()
+        rustc(ws, "a", f"-Lnative={ws}/libs", kind="staticlib").ok()
         data = (ws / OUT / "liba-0123456789abcdef.a").read_bytes()
         assert found.setdefault(number, data) == data
     assert found[1] != found[2]
