@@ -130,6 +130,9 @@ def _is_time(value: Any) -> bool:
 
 def event_of(line: bytes) -> Optional[Event]:
     """The event that a line of the log is; None where it was cut, or says nothing that is known."""
+    if line[:1] != b"{":
+        # What a file system leaves after a crash may be long; a decoder would make copies of it.
+        return None
     try:
         event: Event = json.loads(line)
         if event["result"] in RESULTS and _is_time(event["end_time"]):
