@@ -33,6 +33,9 @@ MOST = 1e15
 # A calendar goes to the year 9999.
 _LAST_MOMENT = 253402300800
 
+# Of a line, bytes.
+LONGEST = 1 << 20
+
 # What reading a line meets that is none of ours; the last one where it is nested too deep.
 _NO_RECORD = (ValueError, KeyError, TypeError, RecursionError)
 
@@ -145,8 +148,9 @@ def event_of(line: bytes) -> Optional[Event]:
 def _lines(path: str) -> Iterator[bytes]:
     try:
         with open(path, "rb") as file:
-            for line in file:
-                if line.strip():
+            # No line of ours is longer, and what a file system leaves after a crash may be a gigabyte.
+            for line in iter(lambda: file.readline(LONGEST), b""):
+                if line.strip(b"\0 \t\r\n"):
                     yield line
     except OSError:
         return

@@ -18,7 +18,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from kachelib import entry as entry_format
 from kachelib import events
@@ -31,6 +31,9 @@ LOCK_NAME = "index.lock"
 
 # Version 1: the tables above.
 VERSION = 1
+
+# Of the log, what is read at once.
+SLICE = 1 << 20
 
 # How long a command waits for another that works on the index, seconds.
 PATIENCE = 2.0
@@ -220,31 +223,51 @@ class Index:
 
     def _count_hits(self, path: str, offset: int) -> int:
         """Count the hits from ``offset`` on; returns where the last whole line ends."""
-        data = b""
+        counts: Dict[str, Tuple[int, float]] = {}
         try:
             with open(path, "rb") as file:
                 file.seek(offset)
-                data = file.read()
+                for lines, size in _whole_lines(file):
+                    offset += size
+                    _count(lines, counts)
         except OSError:
-            return offset
-        end = data.rfind(b"\n") + 1
-        counts: Dict[str, Tuple[int, float]] = {}
-        for line in data[:end].splitlines():
-            if b"_hit" not in line:
-                continue
-            try:
-                event = json.loads(line)
-                if event["result"] in HITS:
-                    count, last = counts.get(event["cache_key"], (0, 0.0))
-                    counts[event["cache_key"]] = (count + 1, max(last, float(event["end_time"])))
-            except (ValueError, KeyError, TypeError):
-                continue
+            pass  # what was read is counted
         self._db.executemany(
             "INSERT INTO hits VALUES (?, ?, ?) ON CONFLICT (cache_key)"
             " DO UPDATE SET count = count + excluded.count, last = MAX(last, excluded.last)",
             [(_text(key), count, last) for key, (count, last) in counts.items()],
         )
-        return offset + end
+        return offset
+
+
+def _whole_lines(file: BinaryIO) -> Iterator[Tuple[List[bytes], int]]:
+    """The whole lines of a log, a slice at a time, and what they take. What is longer than a slice is no line of ours,
+    and is passed over piece by piece: a file system may leave a gigabyte of nothing after a crash."""
+    pending = b""
+    while True:
+        data = file.read(SLICE)
+        if not data:
+            return
+        data = pending + data
+        end = data.rfind(b"\n") + 1
+        if not end and len(data) > SLICE:
+            end = len(data)
+        pending = data[end:]
+        yield data[:end].splitlines(), end
+
+
+def _count(lines: List[bytes], counts: Dict[str, Tuple[int, float]]) -> None:
+    """Add the hits among these lines of the log to ``counts``: how often an entry was one, and when last."""
+    for line in lines:
+        if b"_hit" not in line:
+            continue
+        try:
+            event = json.loads(line)
+            if event["result"] in HITS:
+                count, last = counts.get(event["cache_key"], (0, 0.0))
+                counts[event["cache_key"]] = (count + 1, max(last, float(event["end_time"])))
+        except (ValueError, KeyError, TypeError):
+            continue
 
 
 def decode_candidates(data: bytes, action_key: str) -> Optional[List[Candidate]]:

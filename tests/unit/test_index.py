@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import tracemalloc
 from pathlib import Path
 from typing import Callable, List
 
@@ -203,6 +204,24 @@ def test_hits_are_counted_once_through_appends_and_rotation(world: World, store:
     log(world.cache_dir, hit)
     assert hits_of(store, "alpha") == 4
     assert hits_of(store, "alpha") == 4
+
+
+def test_a_hole_in_the_log_is_passed_over(world: World, store: Store) -> None:
+    """As a file system leaves it after a crash; however long, it is not all in memory."""
+    key = put(store, "alpha").cache_key
+    hit = {"result": "local_hit", "cache_key": key}
+    log(world.cache_dir, hit)
+    with (world.cache_dir / "events.jsonl").open("r+b") as file:
+        file.truncate(256 << 20)
+        file.seek(0, 2)
+        file.write(b"\n")
+    log(world.cache_dir, hit)
+    tracemalloc.start()
+    assert hits_of(store, "alpha") == 2
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
+    log(world.cache_dir, hit)
+    assert hits_of(store, "alpha") == 3
 
 
 def test_a_line_that_is_being_written_is_counted_when_it_is_whole(world: World, store: Store) -> None:
