@@ -250,19 +250,16 @@ def _add_options(action: Action, store: "Store") -> "Optional[Refusal]":
             add(name, roots.normalise(source) + "=" + to)
             continue
         add(name, value)
-        if name == "-Z" and value == "tune-cpu=native":
-            add("native cpu", toolchain.native_cpu())
+        if name == "-Z" and value == "tune-cpu=native" and not _add_native(action):
+            return Refusal("native_cpu", "tune-cpu")
         if name == "-Z" and not _add_named_files(action, "-Z", value, store):
             return Refusal("input_argument", value)
     add("emit", ",".join(sorted(set(plan.emit))))
     for key, value in plan.codegen:
         if key in PLACE_CODEGEN:
             continue
-        if key in ("target-cpu", "tune-cpu") and value == "native":
-            machine = toolchain.native_cpu()
-            if not machine:
-                return Refusal("native_cpu", key)
-            add("native cpu", machine)
+        if key in ("target-cpu", "tune-cpu") and value == "native" and not _add_native(action):
+            return Refusal("native_cpu", key)
         add("-C " + key, value if key in PLAIN_CODEGEN else roots.normalise_text(value))
         if key not in PLAIN_CODEGEN and not _add_named_files(action, "-C " + key, value, store):
             return Refusal("input_argument", value)
@@ -273,6 +270,14 @@ def _add_options(action: Action, store: "Store") -> "Optional[Refusal]":
             return Refusal("library_path", path)
     add("source", roots.normalise(absolute(plan.source, action.cwd)))
     return _add_target(action, store)
+
+
+def _add_native(action: Action) -> bool:
+    """Add what ``native`` stands for on this machine; False where that cannot be told."""
+    machine = toolchain.native_cpu()
+    if machine:
+        action.transcript.add("native cpu", machine)
+    return bool(machine)
 
 
 def _add_named_files(action: Action, tag: str, value: str, store: "Store") -> bool:

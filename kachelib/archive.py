@@ -44,13 +44,12 @@ def check(action: "Action", collected: "Collected", candidate: "Candidate", stor
         if output.name.endswith(".rlib"):
             foreign |= {name for name in members(path) if not name.endswith(OWN_SUFFIXES) and name not in TABLES}
     # In a static library lie all of the toolchain's objects as well: what is the crate's own, no name tells.
-    whole = "staticlib" in action.plan.crate_types
-    if not foreign and not whole:
+    if not foreign and "staticlib" not in action.plan.crate_types:
         return
     from kachelib.action import find_archive
 
     names = _names_in_sources(action, candidate)
-    if not names and whole and not foreign:
+    if not names and not foreign:
         return
     if not names and any(value.startswith("static") for value in action.plan.native_libraries):
         return

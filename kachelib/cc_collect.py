@@ -201,7 +201,8 @@ def _read_depfile(action: Action, collected: Collected) -> None:
 def keep_streams(action: Action, finished: Finished, collected: Collected) -> None:
     """Turn what was printed into the candidate's streams; large ones become blobs. Raises NotStored."""
     streams = []
-    for data in (finished.stdout, template(finished.stderr, action)):
+    said = (finished.stdout, template(finished.stderr, action))
+    for data in said:
         if len(data) > INLINE_LIMIT or b"\0" in data:
             collected.texts.append(data)
             streams.append(Stream(digest=blake3(data).hexdigest()))
@@ -210,10 +211,9 @@ def keep_streams(action: Action, finished: Finished, collected: Collected) -> No
     candidate = collected.candidate
     candidate.stdout, candidate.stderr = streams
     # Fix-its, patches and JSON name files anywhere in a line.
-    said = finished.stdout + template(finished.stderr, action)
-    named = [(name, value) for name, value in action.roots.values if os.fsencode(value) in said]
+    named = [root for root in action.roots.values if any(os.fsencode(root[1]) in data for data in said)]
     candidate.bindings = sorted({*candidate.bindings, *named})
-    collected.candidate.layout = action.layout() if finished.stderr else ""
+    candidate.layout = action.layout() if finished.stderr else ""
 
 
 def template(said: bytes, action: Action) -> bytes:

@@ -300,12 +300,12 @@ def keep_plan(store: Store, found: Catalogue, lock: str, selection: str) -> None
 # What to push
 
 
-def of_store(store: Store, there: Set[str]) -> List[Job]:
-    """Pushes of all entries whose keys are not there. Names that no remote can have are left out."""
+def of_store(store: Store) -> List[Job]:
+    """Pushes of all entries. Names that no remote can have are left out."""
     jobs = []
     for action_key, found, candidate in local_entries(store):
         key = entry_key(candidate.crate_name, candidate.cache_key)
-        if key not in there and SAFE.issuperset(key):
+        if SAFE.issuperset(key):
             jobs.append(_push_job(store, action_key, found, candidate))
     return jobs
 

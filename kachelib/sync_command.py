@@ -223,13 +223,12 @@ class _Plan:
         return jobs + sync.of_packages(self.exchange.mover, scripts, places, self._threads())
 
     def _choose_pushes(self) -> List[Job]:
-        ours = {candidate.crate_name for _, _, candidate in sync.local_entries(self.exchange.store)}
-        there = {each.key for each in self._list(ours)} if ours else set()
-        jobs = sync.of_store(self.exchange.store, set())
-        doubtful = {job.key for job in jobs} & there
+        jobs = sync.of_store(self.exchange.store)
+        ours = {job.key.partition("/")[0] for job in jobs}
+        there = {each.key for each in self._list(ours)} & {job.key for job in jobs} if ours else set()
         if self.exchange.mover.keyring.trusted():
-            doubtful -= sync.disbelieved(self.exchange.mover, doubtful, self._threads())
-        return [job for job in jobs if job.key not in doubtful]
+            there -= sync.disbelieved(self.exchange.mover, there, self._threads())
+        return [job for job in jobs if job.key not in there]
 
     def _list(self, crates: Optional[Set[str]]) -> List[remote.Listed]:
         key = frozenset(crates) if crates is not None else None

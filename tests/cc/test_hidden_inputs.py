@@ -9,6 +9,7 @@ from typing import Callable, Optional
 
 import pytest
 
+from kachelib import cc_action
 from tests.cc.project import Project, settle
 from tests.world import Kache, World
 
@@ -251,7 +252,7 @@ def test_a_map_of_headers(project: Project, require_tool: Callable[[str], str]) 
 )
 def test_variables_of_diagnostics(project: Project, require_tool: Callable[[str], str], name: str, value: str) -> None:
     require_tool("gcc")
-    project.write({"main.c": "struct s { int color; };\nint f(struct s *s) { int unused; return s->color; }\n"})
+    project.write({"main.c": "#include <stdio.h>\nvoid f(void) { int unused; printf(\"%s\", 1); }\n"})
     words = ["gcc", "-Wall", "-fdiagnostics-color=always", "-c", "main.c", "-o", "main.o"]
     check(project, lambda: project.env.update({name: value}), *words)
 
@@ -288,3 +289,15 @@ def test_a_fix_it_names_this_checkout(
             assert str(project.build) in found.said
             assert name == "one" or str(world.root / "one") not in found.said
         assert found.result == "local_hit"
+
+
+def test_the_language_that_gettext_prefers() -> None:
+    """It counts where the locale is one, and not in that of programs."""
+
+    def layout(**environ: str) -> str:
+        action = cc_action.Action.__new__(cc_action.Action)
+        action.environ, action.coloured = environ, False
+        return action.layout()
+
+    assert layout(LANG="de_DE.UTF-8", LANGUAGE="fr") != layout(LANG="de_DE.UTF-8")
+    assert layout(LANG="C", LANGUAGE="fr") == layout(LANG="C")

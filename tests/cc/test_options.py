@@ -134,6 +134,14 @@ def test_nobody_opts_in_what_is_structural() -> None:
         assert isinstance(cc.parse(line.split(), tuple(line.split())), Refusal)
 
 
+def test_an_assemblers_option_can_be_opted_in() -> None:
+    word = "-Wa,-mtune=generic64"
+    refused = cc.parse(["-c", "a.c", word])
+    assert isinstance(refused, Refusal) and refused.reason == "assembler"
+    found = cc.parse(["-c", "a.c", word], (word,))
+    assert isinstance(found, Plan) and found.user_allowed == [word]
+
+
 def test_an_opted_in_flag_is_in_the_key_word_for_word() -> None:
     allowed = ("-fnew-thing=1", "-Xclang", "-new")
     plain = cc.parse(["-c", "a.c"], allowed)

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Union
 
 import pytest
 
@@ -536,16 +536,6 @@ def test_switched_off(builder: Builder, ws: Path) -> None:
     assert warmed(run) == 0
 
 
-def test_explain_names_the_one_thing(builder: Builder, ws: Path) -> None:
-    builder.cold(ws)
-    edit(ws / "plain/src/lib.rs", "{ 1 }", "{ 2 }")
-    found = {package["name"]: package["units"] for package in builder.explain(ws)["packages"]}
-    assert [unit["reason"] for unit in found["plain"]] == ["<workspace>/plain/src/lib.rs differs"]
-    assert "is left out" in found["app"][0]["reason"]
-    assert all(unit["state"] == "back" for unit in found["lib"])
-    assert not (ws / "target").exists()
-
-
 def test_a_script_that_resolves_links_names_one_place(builder: Builder, ws: Path, world: World) -> None:
     """The target directory is a link, and what the script says of it is good here alone."""
     script = ws / "native/build.rs"
@@ -583,60 +573,6 @@ def test_the_new_layout_is_left_to_cargo(builder: Builder, ws: Path, how: str) -
         assert (ws / "target/debug/build/plain").is_dir(), "not the new layout"
         assert prints(ws) == "101 1 1007 0.1.0\n"
     assert {event["result"] for event in run.events} <= {"local_hit", "passthrough"}
-
-
-NEAREST: Dict[str, Tuple[Dict[str, Optional[str]], Tuple[str, ...], str]] = {
-    "salt": ({"KACHE_KEY_SALT": "pepper"}, (), "the salt (KACHE_KEY_SALT) differs"),
-    "flags": ({"RUSTFLAGS": "--cfg other"}, (), "variable RUSTFLAGS differs"),
-    "executables": ({"KACHE_CACHE_EXECUTABLES": "0"}, (), "cache_executables was yes and is no"),
-    "profile": ({}, ("--release",), "the profile was debug and is release"),
-}
-
-
-@pytest.mark.parametrize("name", NEAREST)
-def test_explain_names_what_differs_where_there_is_no_plan(builder: Builder, ws: Path, name: str) -> None:
-    builder.cold(ws)
-    env, words, reason = NEAREST[name]
-    builder.env.update(env)
-    found = str(builder.explain(ws, *words)["reason"])
-    assert found.endswith(f"; next to it is one where {reason}")
-    assert "pepper" not in found
-
-
-def test_explain_names_another_cargo_home(builder: Builder, ws: Path, world: World) -> None:
-    builder.cold(ws)
-    before = builder.env.get("CARGO_HOME") or world.env["CARGO_HOME"]
-    builder.env["CARGO_HOME"] = str(world.root / "other-home")
-    assert f"CARGO_HOME was {before} and is {world.root}/other-home" in str(builder.explain(ws)["reason"])
-
-
-def test_no_salt_lies_beside_the_plans(builder: Builder, ws: Path, world: World) -> None:
-    builder.env["KACHE_KEY_SALT"] = "very-secret-pepper"
-    builder.env["RUSTFLAGS"] = "--cfg very_secret_cfg"
-    builder.cold(ws)
-    for path in (world.cache_dir / "memo/selection").rglob("*"):
-        assert path.is_dir() or b"very" not in path.read_bytes()
-
-
-def test_explain_names_both_linkers(builder: Builder, ws: Path, world: World) -> None:
-    builder.cold(ws)
-    (world.root / "bin").mkdir()
-    compiler = world.root / "bin/cc"
-    compiler.write_text('#!/bin/sh\necho "other cc 99"\n')
-    compiler.chmod(0o755)
-    builder.env["PATH"] = f"{world.root}/bin:{world.env['PATH']}"
-    reasons = [unit["reason"] for package in builder.explain(ws)["packages"] for unit in package["units"]]
-    told = [why for why in reasons if "is another one: it was '" in why]
-    assert told and all(why.endswith("and is 'other cc 99'") for why in told)
-
-
-def test_explain_looks_at_a_target_in_use(builder: Builder, ws: Path) -> None:
-    builder.cold(ws)
-    builder.build(ws)
-    found = builder.explain(ws)
-    assert "is in use" in found["reason"]
-    assert all(unit["state"] == "back" for package in found["packages"] for unit in package["units"])
-    assert found["units"] > 5
 
 
 def test_a_store_that_is_only_read_warms(builder: Builder, ws: Path, world: World) -> None:

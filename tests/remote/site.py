@@ -59,7 +59,7 @@ class Site:
 
     def push(self) -> List[str]:
         """Push all of ``a``, straight; returns the keys."""
-        mover, jobs = self.mover(self.a), sync.of_store(self.a, set())
+        mover, jobs = self.mover(self.a), sync.of_store(self.a)
         for job in jobs:
             assert job.outgoing is not None
             mover.push(job.outgoing())

@@ -50,7 +50,7 @@ class Open:
 
     def __init__(self, site: Site) -> None:
         site.fill(1, size=1300)
-        (push,) = sync.of_store(site.a, set())
+        (push,) = sync.of_store(site.a)
         assert push.outgoing is not None
         self.what = push.outgoing()
         ((blob, path),) = self.what.blobs
@@ -199,7 +199,7 @@ def test_what_is_there_is_not_replaced_for_a_bit_that_flipped(site: Site) -> Non
 
 def test_a_push_whose_reply_is_lost_verifies_what_is_there(site: Site) -> None:
     site.fill(1)
-    (job,) = sync.of_store(site.a, set())
+    (job,) = sync.of_store(site.a)
     assert job.outgoing is not None
     site.proxy.rule(action=faults.drop_reply(), method="PUT", times=1)
     assert site.mover(site.a, by_proxy=True).push(job.outgoing()) == 0

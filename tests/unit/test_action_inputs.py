@@ -181,6 +181,7 @@ def test_native_is_what_this_machine_is(place: Place) -> None:
         told = dict(place.action("-C", f"{name}=native").transcript.fields)
         assert "flags" in told["native cpu"] or "Features" in told["native cpu"]
         assert "native cpu" not in dict(place.action("-C", f"{name}=generic").transcript.fields)
+    assert "native cpu" in dict(place.action("-Z", "tune-cpu=native").transcript.fields)
 
 
 @pytest.mark.parametrize("kind", ["crate=", "all=", ""])

@@ -117,6 +117,31 @@ esac
 """
 
 
+def test_a_linkers_settings_are_part_of_it(write: Write, tmp_path: Path) -> None:
+    """GCC's specs, and the configuration that Clang says it has read; and where another one may appear."""
+    base = f"{tmp_path}/gcc"
+    text = f"""case $1 in
+--version) echo 'clang version 99'; [ -f {base}/x.cfg ] && echo 'Configuration file: {base}/x.cfg'; true;;
+-print-search-dirs) echo 'install: {base}/'; echo 'libraries: ={base}/a/:{base}/b/';;
+-print-file-name=specs) [ -f {base}/b/specs ] && echo {base}/b/specs || echo specs;;
+esac
+"""
+    cc = write("cc", text)
+    (tmp_path / "gcc/b").mkdir(parents=True)
+    found = probe.linker(cc, [], environ())
+    assert found is not None and not any("settings" in line for line in found.text.split("\n"))
+    assert {f"{base}/specs", f"{base}/a/specs", f"{base}/b/specs"} <= set(found.absent)
+    assert str(tmp_path) in found.files, "Clang's configuration may appear beside it"
+    seen = {found.text}
+    for name in ("b/specs", "x.cfg"):
+        for content in ("1", "2"):
+            (tmp_path / "gcc" / name).write_text(content)
+            found = probe.linker(cc, [], environ())
+            assert found is not None and f"{base}/{name}" in found.files
+            seen.add(found.text)
+    assert len(seen) == 5
+
+
 def lines_of(path: str, *flags: str) -> List[str]:
     found = probe.linker(path, list(flags), environ())
     assert found is not None

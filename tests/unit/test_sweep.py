@@ -34,6 +34,19 @@ def test_unfinished_files_go_after_an_hour(world: World, store: Store, monkeypat
     assert not unfinished.exists()
 
 
+@pytest.mark.parametrize("kind", ["arguments", "depfile", "rule", "stdout"])
+def test_scratch_files_have_a_name_each_and_go(world: World, store: Store, kind: str) -> None:
+    """Two containers that share a store may have a process of one number."""
+    path, other = Path(store.scratch(kind)), Path(store.scratch(kind))
+    assert path != other
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for each in (path, other):
+        each.write_text("x")
+    backdate(path, 2 * 86400)
+    gc(world)
+    assert not path.exists() and other.exists()
+
+
 def test_idle_locks_and_old_memos_go(world: World, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     put(store, "alpha")
     lock = store.claim("ab" * 32, 0)
