@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 # Crates that the toolchain brings, and the crate itself.
 OWN_CRATES = frozenset(("alloc", "core", "proc_macro", "self", "std", "test"))
 
-PIECE = 1024 * 1024
+# as much as stays in the processor's cache while it is hashed and searched
+PIECE = 256 * 1024
 
 # As many bytes have to be the same for one search to stand for several: /home, /root, /tmp/.
 ALIKE = 5

@@ -214,15 +214,6 @@ def execute(argv: "List[str]", action: "Optional[Action]" = None) -> int:
     return 127
 
 
-def start(argv: "List[str]") -> int:
-    """The compiler as a process of its own, with our streams; returns its number. Raises OSError."""
-    from kachelib.compile import environment
-
-    program = toolchain.resolve(argv[0], config.environment()) or argv[0]
-    # Python ignores these two, and a program inherits what is ignored.
-    return posix.posix_spawn(program, argv, environment(), setsigdef=[SIGPIPE, SIGXFSZ])
-
-
 def end_like(status: int) -> int:
     """The exit status for waitpid's ``status``; where a signal ended the compiler, it ends us as well."""
     if posix.WIFSIGNALED(status):

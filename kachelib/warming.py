@@ -48,8 +48,8 @@ def on_probe(
 ) -> None:
     """Warm the target that Cargo asks about, where it is new; start the helpers where something is left to do.
 
-    places: at or below the workspace; answer: starts the compiler that answers Cargo, to be called once before the work
-    begins.
+    places: at or below the workspace; answer: called once before the work begins, so that the compiler that answers
+    Cargo runs beside it.
     """
     if sys.platform != "linux" or not settings.cache_dir:
         return

@@ -20,7 +20,6 @@ from kachelib.invocation import (
     note_trouble,
     refuse,
     say,
-    start,
 )
 from kachelib.key import digest_bytes
 from kachelib.outcome import NotACompile, Refusal
@@ -53,8 +52,11 @@ def run(call: Invocation) -> int:
     """The story: what cannot be cached becomes the compiler, what is known comes back, the rest is compiled."""
     asked = rustc.parse(call.arguments)
     if isinstance(asked, NotACompile):
-        answering = warm_target(call) if call.arguments[:3] == TARGET_PROBE else 0
-        return end_like(posix.waitpid(answering, 0)[1]) if answering else execute([*call.command, *call.arguments])
+        if call.arguments[:3] == TARGET_PROBE:
+            from kachelib import target_probe
+
+            return target_probe.answer(call, _search(call, None))
+        return execute([*call.command, *call.arguments])
     call.settings = config.load(call.environ, _search(call, asked))
     if call.settings.disabled:
         return execute([*call.command, *call.arguments])
@@ -77,25 +79,6 @@ def run(call: Invocation) -> int:
     if look_up(call, found) or (call.settings.has_remote and look_up_remote(call, found)):
         return 0
     return miss(call, found)
-
-
-def warm_target(call: Invocation) -> int:
-    """Before Cargo opens a target directory, put back what it would only build again. Whatever fails, Cargo goes on.
-
-    Returns the process of the compiler that answers Cargo meanwhile, or 0 where none was started.
-    """
-    started: "List[int]" = []
-    try:
-        places = _search(call, None)
-        call.settings = config.load(call.environ, places)
-        if not (call.settings.disabled or call.settings.broken):
-            from kachelib import warming
-
-            answer = [*call.command, *call.arguments]
-            warming.on_probe(call.command, call.environ, call.settings, places, lambda: started.append(start(answer)))
-    except Exception as error:
-        note_trouble(error)
-    return started[0] if started else 0
 
 
 def _search(call: Invocation, asked: "Optional[Plan | Refusal]") -> "tuple[str, ...]":
