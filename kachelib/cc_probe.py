@@ -23,7 +23,7 @@ FAMILY = b"__clang__ __GNUC__\n"
 
 def compiler(program: str, environ: dict[str, str], memo_path: str, content: bool) -> Compiler | None:
     """Ask ``program`` what it is, and keep the answer at ``memo_path``. None where it is no compiler that is known, or
-    a script that may hand over to any."""
+    where it or what it starts is a script, which may hand over to any."""
     if not toolchain.says_what_it_is(program):
         return None
     before = time.time_ns()
@@ -41,12 +41,15 @@ def compiler(program: str, environ: dict[str, str], memo_path: str, content: boo
         *asked.configuration(),
     ]
     files = [program]
-    settings, absent = probe.settings_files(asked.answer, banner)
+    directories = probe.search_directories(asked.answer)
+    settings, absent = probe.settings_files(asked.answer, banner, directories)
     for name in PROGRAMS:
-        found = (asked.answer(["-print-prog-name=" + name]) or "").strip()
-        found, passed = probe.look_for(found, environ)
+        said = (asked.answer(["-print-prog-name=" + name]) or "").strip()
+        found, passed = probe.look_for(name, said, directories["programs"], environ)
         absent += passed
         if found and os.path.isfile(found):
+            if not toolchain.says_what_it_is(found):
+                return None
             files.append(found)
             if name == "as":
                 lines.append("as " + (Questions(found, environ).answer(["--version"]) or "").strip().split("\n")[0])

@@ -102,14 +102,17 @@ def linker(path: str, flags: list[str], environ: dict[str, str]) -> Linker | Non
         # What it adds to the command line is in no banner.
         lines.append("script " + digest_file(path))
     lines += ["machine " + (_ask([path, "-dumpmachine"], environ) or "").strip()]
+    directories = search_directories(lambda words: _ask([path, *flags, *words], environ))
     for name in _linker_names(flags):
-        found = (_ask([path, *flags, "-print-prog-name=" + name], environ) or "").strip()
-        found, passed = look_for(found or name, environ)
+        said = (_ask([path, *flags, "-print-prog-name=" + name], environ) or "").strip()
+        found, passed = look_for(name, said, directories["programs"], environ)
         absent += passed
         if found and os.path.exists(found):
             files.append(found)
             lines.append(name + " " + _first_line(_ask([found, "--version"], environ) or ""))
-    settings, nowhere = settings_files(lambda words: _ask([path, *words], environ), banner)
+            if is_script(found):
+                lines.append("script " + digest_file(found))
+    settings, nowhere = settings_files(lambda words: _ask([path, *words], environ), banner, directories)
     absent += nowhere
     for file in settings:
         files.append(file)
@@ -124,18 +127,24 @@ def linker(path: str, flags: list[str], environ: dict[str, str]) -> Linker | Non
     return Linker("\n".join(lines), files, absent)
 
 
-def settings_files(ask: Callable[[list[str]], str | None], banner: str) -> tuple[list[str], list[str]]:
+def search_directories(ask: Callable[[list[str]], str | None]) -> dict[str, list[str]]:
+    """Where a driver looks for "programs" and "libraries", and where it was put ("install"): what -print-search-dirs
+    says, first place first."""
+    found: dict[str, list[str]] = {"install": [], "programs": [], "libraries": []}
+    for line in (ask(["-print-search-dirs"]) or "").split("\n"):
+        kind, _, rest = line.partition(": ")
+        if kind in found:
+            found[kind] = [directory for directory in rest.lstrip("=").split(":") if directory]
+    return found
+
+
+def settings_files(
+    ask: Callable[[list[str]], str | None], banner: str, directories: dict[str, list[str]]
+) -> tuple[list[str], list[str]]:
     """Files that change what a driver does: Clang's configuration, GCC's specs; and where GCC looks for specs that are
     not there."""
     found = re.findall(r"^Configuration file: (.+)$", banner, re.MULTILINE)
-    places = (ask(["-print-search-dirs"]) or "").split("\n")
-    absent = []
-    for line in places:
-        kind, _, rest = line.partition(": ")
-        if kind == "install":
-            absent.append(os.path.join(rest, "specs"))
-        elif kind == "libraries":
-            absent += [os.path.join(directory, "specs") for directory in rest.lstrip("=").split(":") if directory]
+    absent = [os.path.join(place, "specs") for place in directories["install"] + directories["libraries"]]
     specs = (ask(["-print-file-name=specs"]) or "").strip()
     files = [path for path in (*found, specs) if os.path.isabs(path) and os.path.isfile(path)]
     return files, [path for path in dict.fromkeys(absent) if not os.path.exists(path)]
@@ -163,13 +172,24 @@ def _linker_names(flags: list[str]) -> list[str]:
     return names
 
 
-def look_for(name: str, environ: dict[str, str]) -> tuple[str, list[str]]:
-    """(the program of that name on PATH, "" when it is not there; the paths before it at which there was nothing)."""
+def look_for(name: str, said: str, directories: list[str], environ: dict[str, str]) -> tuple[str, list[str]]:
+    """(the program that a driver starts, "" when it is not there; the paths before it at which there was nothing).
+
+    said: what the driver says of it; a bare name where that is looked up on PATH. directories: where it looks before.
+    """
     passed: list[str] = []
-    if "/" in name or not name:
-        return name, passed
+    for directory in directories:
+        path = os.path.join(directory, name)
+        if path == said:
+            break
+        if not os.path.exists(path):
+            passed.append(path)
+    passed = list(dict.fromkeys(passed))
+    said = said or name
+    if "/" in said:
+        return said, passed
     for directory in environ.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":"):
-        path = os.path.join(directory or ".", name)
+        path = os.path.join(directory or ".", said)
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path, passed
         if not os.path.exists(path):

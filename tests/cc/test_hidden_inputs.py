@@ -167,6 +167,26 @@ def test_the_assembler_on_the_path_of_a_compiler_with_a_path(
     check(project, other_assembler, gcc, "-c", "main.c", "-o", "main.o")
 
 
+@pytest.mark.parametrize("variable", ["PATH", "COMPILER_PATH"])
+def test_an_assembler_that_says_what_the_real_one_says(
+    project: Project, require_tool: Callable[[str], str], tmp_path: Path, variable: str
+) -> None:
+    """A script that adds an option, and is taken away again."""
+    gcc = require_tool("gcc")
+    project.write({"main.c": "int x;\n"})
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    script = tools / "as"
+    project.env[variable] = f"{tools}:{os.environ['PATH']}" if variable == "PATH" else str(tools)
+
+    def put_there() -> None:
+        script.write_text(f'#!/bin/sh\nexec {shutil.which("as")} --defsym odd=1 "$@"\n')
+        script.chmod(0o755)
+
+    check(project, put_there, gcc, "-c", "main.c", "-o", "main.o")
+    check(project, script.unlink, gcc, "-O1", "-c", "main.c", "-o", "main.o")
+
+
 def test_a_configuration_file_of_clang_appears_and_changes(
     project: Project, require_tool: Callable[[str], str], tmp_path: Path
 ) -> None:

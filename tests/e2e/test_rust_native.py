@@ -466,6 +466,37 @@ def test_a_linker_that_says_nothing_new_but_is_another_file_counts(
         assert rustc.program(ws, f"-Clinker={linker}") == str(number)
 
 
+def test_a_program_behind_the_driver_that_says_nothing_new_counts(
+    rustc: Rustc, workspace: Callable[..., Path], require_tool: Callable[[str], str]
+) -> None:
+    """A wrapper script around ld, edited: it links another archive now."""
+    ws = workspace({"src/main.rs": EXTERN + CALL})
+    fake = rustc.world.root / "fake"
+    real = require_tool("ld.bfd")
+    for number in (1, 2, 1):
+        answering(rustc.world, ws / f"libs{number}", number)
+        script(fake / "ld.bfd", f'exec {real} "$@" {ws}/libs{number}/libfoo.a\n')
+        assert rustc.program(ws, f"-Clink-arg=-B{fake}", "-Clink-arg=-fuse-ld=bfd") == str(number)
+
+
+def test_a_program_that_appears_where_the_driver_looks_first_counts(
+    rustc: Rustc, workspace: Callable[..., Path], require_tool: Callable[[str], str]
+) -> None:
+    ws = workspace({"src/main.rs": EXTERN + CALL})
+    fake = rustc.world.root / "fake"
+    fake.mkdir()
+    real = require_tool("ld.bfd")
+    for number in (1, 2):
+        answering(rustc.world, ws / f"libs{number}", number)
+    words = [f"-Clink-arg=-B{fake}", "-Clink-arg=-fuse-ld=bfd", "-Clink-arg=-Wl,--allow-multiple-definition"]
+    words.append(f"-Clink-arg={ws}/libs1/libfoo.a")
+    for number in (1, 1, 2, 1):
+        (fake / "ld.bfd").unlink(missing_ok=True)
+        if number == 2:
+            script(fake / "ld.bfd", f'exec {real} --whole-archive {ws}/libs2/libfoo.a --no-whole-archive "$@"\n')
+        assert rustc.program(ws, *words) == str(number)
+
+
 def test_search_by_compiler_path_counts(
     rustc: Rustc, workspace: Callable[..., Path], require_tool: Callable[[str], str]
 ) -> None:
