@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
-from kachelib import roots
+from kachelib import cc_action, roots
 from tests.world import Kache, Run, World
 
 COMPILE = ["-O1", "-Iinc", "-c", "src/main.c", "-o", "main.o"]
@@ -78,7 +78,8 @@ class Project:
     def fresh(self, command: Sequence[str], names: Sequence[str], maps: bool = True) -> Compiled:
         """Compile without kache. names: of the outputs, relative to the build directory. Raises Endless."""
         source = next((word for word in command[1:] if not word.startswith("-") and word.endswith(SOURCES)), "")
-        own = [word.partition("=")[2].rpartition("=")[0] for word in command if word.startswith("-ffile-prefix-map=")]
+        mapped = [word.partition("=")[2] for word in command if word.startswith(cc_action.MAPPING_OPTIONS)]
+        own = [mapping.rpartition("=")[0] for mapping in mapped]
         ours = [flag for flag in self.maps(source) if flag.split("=")[1] not in own] if maps else []
         words = [command[0], *ours, *command[1:]]
         env = {**self.world.env, **self.env, "PWD": str(self.build)}

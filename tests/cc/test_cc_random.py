@@ -31,7 +31,7 @@ FLAGS = (
     ["-fno-asynchronous-unwind-tables"], ["-DWHEN=__TIME__"], ["-DHAVE=__has_include(\"d.h\")"],
     ["-DHAVE=__has_include(<sub/e.h>)"], ["-DHEADER=\"d.h\""], ["-DHEADER=<b.h>"], ["-Werror", "-Wall"],
     ["-imacros", "inc2/b.h"],
-    ["-fmacro-prefix-map={base}/src=s"], ["-fdiagnostics-color=always", "-Wall"],
+    ["-fmacro-prefix-map={base}=m"], ["-fdiagnostics-color=always", "-Wall"],
 )  # fmt: skip
 DEPENDENCIES: Tuple[List[str], ...] = (
     [], [], ["-MD"], ["-MMD"], ["-MD", "-MP"], ["-MD", "-MF", "deps.d"], ["-MMD", "-MF", "deps.d", "-MT", "x y"],
