@@ -47,6 +47,10 @@ CARGO_LINTS = (
 )
 CLIPPY_FILES = (".clippy.toml", "clippy.toml")
 
+# What an --extern without a path may mean, where a library path might have one of that name.
+SYSROOT_CRATES = frozenset("alloc compiler_builtins core proc_macro std test".split())
+ANY_CRATE = ("all", "crate")
+
 SCRIPT_COMMANDS = (b"INCLUDE", b"INPUT", b"GROUP", b"STARTUP")
 
 THIN_ARCHIVE = b"!<thin>\n"
@@ -205,7 +209,11 @@ def _add_driver(action: Action, store: "Store") -> "Optional[Refusal]":
         return None
     add = action.transcript.add
     add("driver", action.toolchain.driver)
-    asked = [action.environ.get("CLIPPY_ARGS", ""), *[value for _, value in action.plan.options]]
+    words = action.environ.get("CLIPPY_ARGS", "")
+    if "--no-deps" in words:
+        # It looks at nothing but what Cargo was asked for.
+        add("primary", "yes" if "CARGO_PRIMARY_PACKAGE" in action.environ else "no")
+    asked = [words, *[value for _, value in action.plan.options]]
     for lint in CARGO_LINTS:
         if any(lint in words for words in asked):
             return Refusal("clippy_config", lint)
@@ -250,7 +258,7 @@ def _add_options(action: Action, store: "Store") -> "Optional[Refusal]":
             add(name, roots.normalise(source) + "=" + to)
             continue
         add(name, value)
-        if name == "-Z" and value == "tune-cpu=native" and not _add_native(action):
+        if name == "-Z" and value.replace("_", "-") == "tune-cpu=native" and not _add_native(action):
             return Refusal("native_cpu", "tune-cpu")
         if name == "-Z" and not _add_named_files(action, "-Z", value, store):
             return Refusal("input_argument", value)
@@ -263,13 +271,27 @@ def _add_options(action: Action, store: "Store") -> "Optional[Refusal]":
         add("-C " + key, value if key in PLAIN_CODEGEN else roots.normalise_text(value))
         if key not in PLAIN_CODEGEN and not _add_named_files(action, "-C " + key, value, store):
             return Refusal("input_argument", value)
+    if plan.linked and plan.last_codegen("rpath") not in (None, *OFF):
+        # The way from there to the libraries is in the output.
+        add("rpath from", action.out_dir())
     for kind, path in plan.library_paths:
         if kind != "dependency":
             add("-L " + kind, roots.normalise(absolute(path, action.cwd)))
-        if kind in ("all", "crate") and _holds_crates(absolute(path, action.cwd)):
+        if kind in ANY_CRATE and _holds_crates(absolute(path, action.cwd)):
             return Refusal("library_path", path)
-    add("source", roots.normalise(absolute(plan.source, action.cwd)))
+    _add_source(action)
     return _add_target(action, store)
+
+
+def _add_source(action: Action) -> None:
+    """The source, and how it was named where that is not the only way: file!() and the dep-info have it as given."""
+    given = action.plan.source
+    source = absolute(given, action.cwd)
+    action.transcript.add("source", action.roots.normalise(source))
+    if given == source and source.startswith(action.cwd + "/"):
+        action.transcript.add("source as given", "absolute")
+    elif given != source and source != action.cwd + "/" + given:
+        action.transcript.add("source as given", action.roots.normalise_text(given))
 
 
 def _add_native(action: Action) -> bool:
@@ -287,7 +309,7 @@ def _add_named_files(action: Action, tag: str, value: str, store: "Store") -> bo
     script that includes others, a linker script that is not found.
     """
     directories = ["", *[path for kind, path in action.plan.library_paths if kind in ("native", "all")]]
-    for word in _possible_names(value):
+    for word in possible_names(value):
         for directory in directories:
             path = absolute(directory + "/" + word if directory else word, action.cwd)
             try:
@@ -296,7 +318,7 @@ def _add_named_files(action: Action, tag: str, value: str, store: "Store") -> bo
                 digest = _digest(action, path, store)
             except (OSError, ValueError):
                 continue
-            if "@" + word in value or _includes_more(path) or is_thin(path):
+            if "@" + word in value or includes_more(path) or is_thin(path):
                 return False
             action.transcript.add(tag + " file", action.roots.normalise(path) + " " + digest)
             break
@@ -306,7 +328,7 @@ def _add_named_files(action: Action, tag: str, value: str, store: "Store") -> bo
     return True
 
 
-def _possible_names(value: str) -> "List[str]":
+def possible_names(value: str) -> "List[str]":
     """The words of an argument that may be files: all of it, its parts, and what is joined to a letter (-Tlink.ld)."""
     words = [value, value.partition("=")[2], *value.replace("=", " ").replace(",", " ").split()]
     words += [word[2:] for word in words if len(word) > 2 and word[0] == "-" and word[1].isalpha()]
@@ -314,7 +336,7 @@ def _possible_names(value: str) -> "List[str]":
     return [word for word in dict.fromkeys(words) if word]
 
 
-def _includes_more(path: str) -> bool:
+def includes_more(path: str) -> bool:
     """Whether a file looks like a linker script that reads others (GNU ld manual, "File Commands")."""
     data = read_file(path) or b""
     return len(data) < 1 << 20 and b"\0" not in data and any(word in data for word in SCRIPT_COMMANDS)
@@ -355,6 +377,8 @@ def _add_externs(action: Action, store: "Store") -> "Optional[Refusal]":
         described = extern.name + " " + extern.options
         if not extern.path:
             # proc_macro, std and their like: the sysroot's, which the version names.
+            if extern.name not in SYSROOT_CRATES and any(kind in ANY_CRATE for kind, _ in action.plan.library_paths):
+                return Refusal("extern_without_path", extern.name)
             action.transcript.add("extern", described)
             continue
         try:
@@ -373,7 +397,7 @@ def _add_native_libraries(action: Action, store: "Store") -> "Optional[Refusal]"
         kind, _, modifiers = kind.partition(":")
         if not equals or kind != "static":
             continue
-        archive = find_archive(action, name.partition(":")[0], "+verbatim" in modifiers)
+        archive = find_archive(action, name.rpartition(":")[2], "+verbatim" in modifiers)
         if not archive:
             return Refusal("native_library", name)
         try:

@@ -15,7 +15,7 @@ from kachelib.store import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List, Set
+    from typing import List, Set, Tuple
 
     from kachelib.action import Action
     from kachelib.collect import Collected
@@ -27,39 +27,57 @@ HEADER = 60
 
 # Members that are rustc's own, whatever the crate.
 TABLES = ("/", "//", "/SYM64/", "__.SYMDEF", "__.SYMDEF SORTED")
-OWN_SUFFIXES = (".rcgu.o", ".rmeta", ".rmeta-link", ".rcgu.bc", "rust.metadata.bin")
+OWN_NAMES = ("lib.rmeta", "lib.rmeta-link", "rust.metadata.bin")
+OWN_SUFFIXES = (".rcgu.o", ".rcgu.bc")
 
 
 def check(action: "Action", collected: "Collected", candidate: "Candidate", store: "Store") -> None:
-    """Account for every native object inside the .rlib. Raises NotStored, OSError.
+    """Account for every native object inside the .rlib. Raises NotStored, OSError, ValueError.
 
     A library that ``-l static`` names is in the action key. One that only a
     ``#[link(kind = "static")]`` in the sources names is looked for by the names
-    that stand there, and recorded as an input.
+    that stand there, and recorded as an input. What is in neither came from
+    elsewhere.
     """
     from kachelib.collect import NotStored
 
     foreign: "Set[str]" = set()
     for path, output in collected.files:
         if output.name.endswith(".rlib"):
-            foreign |= {name for name in members(path) if not name.endswith(OWN_SUFFIXES) and name not in TABLES}
+            foreign |= {name for name in members(path) if not _is_own(name, action)}
     # In a static library lie all of the toolchain's objects as well: what is the crate's own, no name tells.
-    if not foreign and "staticlib" not in action.plan.crate_types:
+    whole = "staticlib" in action.plan.crate_types
+    if not foreign and not whole:
         return
     from kachelib.action import find_archive
 
-    names = _names_in_sources(action, candidate)
-    if not names and not foreign:
-        return
-    if not names and any(value.startswith("static") for value in action.plan.native_libraries):
-        return
-    if not names:
-        raise NotStored("the library contains native objects of unknown origin")
+    names, unclear = _names_in_sources(action, candidate)
+    if whole and unclear:
+        raise NotStored("a library is linked by a name that the sources do not spell out")
+    known: "Set[str]" = set()
+    for value in action.plan.native_libraries:
+        kind, _, name = value.partition("=")
+        if kind.partition(":")[0] == "static":
+            known |= _members_of(find_archive(action, name.rpartition(":")[2], "+verbatim" in kind))
     for name in names:
         path = find_archive(action, name)
         if not path:
             raise NotStored("static library %s was not found exactly once" % name)
+        known |= _members_of(path)
         candidate.inputs.append(Input(FILE, action.roots.normalise(path), memo.file_digest(path, store)))
+    if foreign - known:
+        raise NotStored("the library contains native objects of unknown origin: %s" % min(foreign - known))
+
+
+def _is_own(name: str, action: "Action") -> bool:
+    """Whether a member is what rustc made of this crate."""
+    own = name.endswith(OWN_SUFFIXES) and name.startswith(action.plan.output_stem() + ".")
+    return own or name in OWN_NAMES or name in TABLES
+
+
+def _members_of(path: str) -> "Set[str]":
+    """What of an archive may stand in a library: its members, or itself. Raises OSError, ValueError."""
+    return {*members(path), path.rpartition("/")[2]} if path else set()
 
 
 def members(path: str) -> "List[str]":
@@ -93,16 +111,21 @@ def members(path: str) -> "List[str]":
         posix.close(fd)
 
 
-def _names_in_sources(action: "Action", candidate: "Candidate") -> "List[str]":
-    """The libraries that ``#[link(... kind = "static" ...)]`` attributes name."""
+def _names_in_sources(action: "Action", candidate: "Candidate") -> "Tuple[List[str], bool]":
+    """(the libraries that ``#[link(kind = "static")]`` attributes name; whether one does not spell them out)."""
     import re
 
-    attribute = re.compile(rb"link\s*\(([^)]*kind\s*=\s*\"static[^)]*)\)")
+    attribute = re.compile(rb"\blink\s*\(([^)]*)\)")
+    kind = re.compile(rb"kind\s*=\s*\"static")
     name = re.compile(rb"name\s*=\s*\"([^\"]+)\"")
     found: "Set[str]" = set()
+    unclear = False
     for item in candidate.inputs:
-        path = action.roots.localise(item.path)
-        if path.endswith(".rs"):
-            for match in attribute.finditer(read_file(absolute(path, action.cwd)) or b""):
-                found.update(each.decode("utf-8", "surrogateescape") for each in name.findall(match[1]))
-    return sorted(found)
+        # an included file may have any name
+        text = read_file(absolute(action.roots.localise(item.path), action.cwd)) or b""
+        for match in attribute.finditer(text):
+            names = name.findall(match[1])
+            if kind.search(match[1]):
+                found.update(each.decode("utf-8", "surrogateescape") for each in names)
+            unclear = unclear or not names or (b"kind" in match[1] and not re.search(rb"kind\s*=\s*\"", match[1]))
+    return sorted(found), unclear

@@ -64,6 +64,7 @@ def collect(action: "Action", finished: "Finished", fingerprint: str, store: "St
     candidate.fingerprint = fingerprint
     info = _read_depinfo(action, collected)
     _read_inputs(action, info, finished, candidate)
+    _check_assembly(action, candidate)
     _check_reach(action, candidate)
     if action.plan.linked:
         from kachelib import link
@@ -131,6 +132,23 @@ def _place_changed(path: str, action: "Action", finished: "Finished") -> bool:
             return True
         directory = directory.rpartition("/")[0]
     return False
+
+
+def _check_assembly(action: "Action", candidate: "Candidate") -> None:
+    """Raise NotStored where assembly in a file that was read may read another one: LLVM's assembler tells nobody.
+
+    An include is told from a method of that name by the space before its file.
+    """
+    for item in candidate.inputs:
+        text = (read_file(action.roots.localise(item.path)) or b"").lower()
+        if b".incbin" in text:
+            raise NotStored(".incbin reads a file that no dep-info names")
+        at = text.find(b".include")
+        while at >= 0:
+            following = text[at + 8 : at + 40]
+            if following[:1].isspace() and following.lstrip()[:1] in (b'"', b"\\", b"{"):
+                raise NotStored(".include reads a file that no dep-info names")
+            at = text.find(b".include", at + 8)
 
 
 def _check_reach(action: "Action", candidate: Candidate) -> None:

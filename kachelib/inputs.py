@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 MOST_FILES = 5_000
 MOST_BYTES = 256 * 1024 * 1024
 
+# Where the sources of a package's crates lie.
+SOURCES = ("src/", "tests/", "examples/", "benches/")
+
 # Never part of a package, wherever they lie in it.
 VERSION_CONTROL = frozenset((".git", ".hg", ".svn", ".jj"))
 
@@ -194,10 +197,12 @@ class _Package:
     counts as well.
     """
 
-    __slots__ = ("bytes", "files", "seen", "sources", "target", "whole")
+    __slots__ = ("bytes", "directories", "files", "seen", "sources", "target", "whole")
 
     def __init__(self, target: str, whole: bool = False, sources: bool = False) -> None:
         self.files: "List[_File]" = []
+        # names of directories, for one that is empty and one that is a link to another
+        self.directories: "List[str]" = []
         self.bytes = 0
         self.target = target
         self.whole = whole
@@ -218,8 +223,8 @@ def package_fingerprint(action: "Action", store: "Store") -> str:
     """The fingerprint of what a proc macro may look at: 64 hex digits; "" for a unit that carries none.
 
     The package, where its sources may change, and what its build script left
-    in OUT_DIR: names of all files, content of those that are no Rust sources.
-    Raises OSError.
+    in OUT_DIR: names of all files and directories, content of the files that
+    are no Rust sources, or Rust where no crate's sources lie. Raises OSError.
     """
     target = action.roots.by_name.get("target", "")
     package = package_tree(action.manifest_dir(), target, store) if action.fingerprinted else ""
@@ -264,10 +269,12 @@ def _tree(package: _Package, root: str, store: "Store") -> str:
     """The fingerprint of one directory, from a memo where nothing in it changed."""
     _collect(package, root, "")
     package.files.sort(key=lambda file: file.name)
+    package.directories.sort()
     states = b"\n".join(
         [file.name.encode("utf-8", "surrogateescape") + b" " + memo.identity(file.state) for file in package.files]
     )
-    body = blake3(states).digest()
+    names = "\n".join(package.directories).encode("utf-8", "surrogateescape")
+    body = blake3(states + b"\0" + names).digest()
     memo_path = memo.path_of(store.memo_dir(), "contents" if package.sources else "package", root)
     known = memo.read(memo_path)
     if known is not None and known[:32] == body:
@@ -295,7 +302,7 @@ def _describe(package: _Package) -> str:
     parts = [b"large" if large else b"whole"]
     for file in package.files:
         name = file.name.encode("utf-8", "surrogateescape")
-        if file.name.endswith(".rs") and not package.sources:
+        if not package.sources and _is_source(file.name, package):
             described = b""
         elif large:
             described = b"%d" % file.state.st_size
@@ -304,7 +311,15 @@ def _describe(package: _Package) -> str:
         else:
             described = b"special"
         parts.append(b"%d:%b%d:%b" % (len(name), name, len(described), described))
+    for directory in package.directories:
+        name = directory.encode("utf-8", "surrogateescape")
+        parts.append(b"%d:%b" % (len(name), name))
     return digest_bytes(b"".join(parts))
+
+
+def _is_source(name: str, package: _Package) -> bool:
+    """Whether a file is Rust that a compile names where it reads it; elsewhere a macro may read it as any other."""
+    return name.endswith(".rs") and (package.whole or name == "build.rs" or name.startswith(SOURCES))
 
 
 def _content(path: str) -> bytes:
@@ -335,6 +350,8 @@ def _collect(package: _Package, directory: str, prefix: str) -> None:
         return
     if prefix and not package.whole and ("Cargo.toml" in names or "CACHEDIR.TAG" in names):
         return
+    if prefix:
+        package.directories.append(prefix)
     # Sorted: of two ways to one directory, every machine takes the same.
     for name in sorted(names):
         path = directory + "/" + name
@@ -350,6 +367,8 @@ def _collect(package: _Package, directory: str, prefix: str) -> None:
             if (state.st_dev, state.st_ino) not in package.seen:
                 package.seen.add((state.st_dev, state.st_ino))
                 _collect(package, path, prefix + name + "/")
+            else:
+                package.directories.append(prefix + name + "/again")
             continue
         package.files.append(_File(prefix + name, path, state))
         package.bytes += state.st_size

@@ -6,9 +6,10 @@ recorded as inputs, by content, as the linker was given them.
 """
 
 import posix
+import sys
 
 from kachelib import memo, nix
-from kachelib.action import is_thin, linker_name
+from kachelib.action import includes_more, is_thin, linker_flags, linker_name, possible_names
 from kachelib.entry import ABSENT, FILE, Input
 from kachelib.roots import TARGET, absolute, exists
 
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
 # Where the linker looks by itself.
 SYSTEM_PLACES = ("/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/")
 SYSTEM_LIBRARIES = frozenset("System c dl gcc gcc_eh gcc_s iconv m pthread rt stdc++ util".split())
+
+# GNU ld's and its driver's (GCC manual, "Options for Directory Search": -B counts for libraries as well).
+DIRECTORY_OPTIONS = ("-L", "--library-path", "-B")
+LIBRARY_OPTIONS = ("-l", "--library")
+SCRIPT_OPTIONS = ("-T", "-dT", "--script", "--default-script", "--version-script", "--dynamic-list")
+SECTION_OPTIONS = ("-Ttext", "-Tdata", "-Tbss", "-Trodata", "-Tldata")
+PROGRAM_OPTIONS = ("-fuse-ld", "--ld-path")
+# What these write besides the output would be missing after a hit.
+SIDE_OUTPUTS = ("-Map", "--Map", "--dependency-file", "--out-implib", "--reproduce", "--repro", "-save-temps",
+                "--save-temps", "--time-trace", "--lto-obj-path", "--separate-debug-file", "--cref")  # fmt: skip
+# A script is text, and no longer than this.
+MOST_SCRIPT = 1 << 20
+NO_PREFIX = ("-Bstatic", "-Bdynamic", "-Bsymbolic", "-Bsymbolic-functions", "-Bgroup")
 
 PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
 DT_STRTAB, DT_RPATH, DT_RUNPATH = 5, 15, 29
@@ -48,6 +62,8 @@ def add_inputs(action: "Action", finished: "Finished", candidate: "Candidate", s
         if is_thin(path):
             raise NotStored("%s is a thin archive" % path)
         state = posix.stat(path)
+        if state.st_size < MOST_SCRIPT and not path.startswith(SYSTEM_PLACES) and includes_more(path):
+            raise NotStored("%s is a script of the linker that reads others" % path)
         # Below the target each new link to a shared inode moves its ctime.
         shared = path.startswith(action.roots.by_name.get(TARGET, "") + "/")
         if max(state.st_mtime_ns, 0 if shared else state.st_ctime_ns) >= finished.started_ns:
@@ -115,13 +131,10 @@ def _files(words: "List[str]", action: "Action") -> "List[str]":
 
     sysroot = action.toolchain.sysroot + "/"
     out_dir = action.out_dir()
-    directories: "List[str]" = []
     files: "List[str]" = []
     previous = ""
     for word in words[1:]:
-        if previous == "-L" or (word.startswith("-L") and len(word) > 2):
-            directories.append(absolute(word if previous == "-L" else word[2:], action.cwd))
-        elif previous not in ("-o", "-L") and not word.startswith("-"):
+        if previous not in ("-o", "-L", "-B") and not word.startswith("-"):
             path = absolute(word, action.cwd)
             if _is_temporary(path, out_dir, action):
                 pass
@@ -130,14 +143,85 @@ def _files(words: "List[str]", action: "Action") -> "List[str]":
                     raise NotStored("the linker read %s, which is gone" % word)
                 files.append(path)
         previous = word
-    for word in words[1:]:
-        if word.startswith("-l") and word[2:] in SYSTEM_LIBRARIES:
+    handed = _handed(words)
+    files += _named_in_options(handed, out_dir, sysroot, action)
+    named, libraries = _searched(handed)
+    # The driver searches these after all that it was given.
+    named += [place or "." for place in action.environ.get("LIBRARY_PATH", "").split(":") if place]
+    directories = [absolute(place, action.cwd) for place in named]
+    for name in libraries:
+        if name in SYSTEM_LIBRARIES:
             # The linker's own, unless somebody has one of that name.
             own = [path for path in directories if not (path + "/").startswith(SYSTEM_PLACES)]
-            files += _candidates(word[2:], own, sysroot, action)
-        elif word.startswith("-l"):
-            files += _library(word[2:].lstrip(":"), directories, sysroot, action)
+            files += _candidates(name, own, sysroot, action)
+        else:
+            files += _library(name.lstrip(":"), directories, sysroot, action)
     return files
+
+
+def _handed(words: "List[str]") -> "List[str]":
+    """A linker's words, with what its driver only hands on as words of their own."""
+    handed: "List[str]" = []
+    for word in words[1:]:
+        handed += word.split(",")[1:] if word.startswith("-Wl,") else [] if word == "-Xlinker" else [word]
+    return handed
+
+
+def _named_in_options(handed: "List[str]", out_dir: str, sysroot: str, action: "Action") -> "List[str]":
+    """The files that options name. Raises NotStored for a script that is looked for, and for a file that is written."""
+    from kachelib.collect import NotStored
+
+    files: "List[str]" = []
+    for previous, word in zip(["", *handed], handed):
+        if word.startswith(SIDE_OUTPUTS):
+            raise NotStored("the linker writes another file: %s" % word)
+        script = _script(previous, word)
+        path = absolute(script, action.cwd)
+        if script and not exists(path) and not _is_temporary(path, out_dir, action):
+            raise NotStored("the linker looks for the script %s" % script)
+        if word.startswith("-") and not word.startswith(PROGRAM_OPTIONS):
+            for name in possible_names(word):
+                path = absolute(name, action.cwd)
+                if not path.startswith(sysroot) and not _is_temporary(path, out_dir, action) and _is_regular(path):
+                    files.append(path)
+    return files
+
+
+def _script(previous: str, word: str) -> str:
+    """The script that a word names by itself, or as what follows an option; "" for none. ld takes its long options with
+    one dash as well."""
+    if previous in SCRIPT_OPTIONS or "-" + previous in SCRIPT_OPTIONS:
+        return word
+    for option in SCRIPT_OPTIONS:
+        if option.startswith("--"):
+            for spelled in (option + "=", option[1:] + "="):
+                if word.startswith(spelled):
+                    return word[len(spelled) :]
+        elif word.startswith(option) and word != option and not word.startswith(SECTION_OPTIONS):
+            return word[len(option) :]
+    return ""
+
+
+def _is_regular(path: str) -> bool:
+    try:
+        return posix.stat(path).st_mode & 0o170000 == 0o100000
+    except (OSError, ValueError):
+        return False
+
+
+def _searched(handed: "List[str]") -> "tuple[List[str], List[str]]":
+    """(the directories, the libraries) that a linker's words name."""
+    directories: "List[str]" = []
+    libraries: "List[str]" = []
+    for previous, word in zip(["", *handed], handed):
+        for options, found in ((DIRECTORY_OPTIONS, directories), (LIBRARY_OPTIONS, libraries)):
+            if previous in options:
+                found.append(word)
+            for option in options:
+                joined = option + "=" if option.startswith("--") else option
+                if word.startswith(joined) and word != option and word not in NO_PREFIX:
+                    found.append(word[len(joined) :])
+    return directories, libraries
 
 
 def _is_temporary(path: str, out_dir: str, action: "Action") -> bool:
@@ -150,7 +234,11 @@ def _is_temporary(path: str, out_dir: str, action: "Action") -> bool:
     if directory == out_dir and name.startswith(stem + ".") and name.endswith((".o", ".rcgu.rmeta")):
         return True
     parts = path.split("/")
-    return any(part.startswith("rustc") and len(part) == 11 for part in parts[:-1])
+    for index, part in enumerate(parts[:-1]):
+        # Gone by now: a directory of the user's may be called so as well.
+        if part.startswith("rustc") and len(part) == 11 and not exists("/".join(parts[: index + 1])):
+            return True
+    return False
 
 
 def _candidates(name: str, directories: "List[str]", sysroot: str, action: "Action") -> "List[str]":
@@ -172,8 +260,10 @@ def _library(name: str, directories: "List[str]", sysroot: str, action: "Action"
         return found
     import subprocess
 
+    from kachelib.collect import NotStored
+
     for file in ("lib" + name + ".so", "lib" + name + ".a"):
-        command = [linker_name(action), "-print-file-name=" + file]
+        command = [linker_name(action), *linker_flags(action.plan.codegen), "-print-file-name=" + file]
         try:
             done = subprocess.run(command, capture_output=True, check=False, env=action.environ)
         except OSError:
@@ -181,6 +271,8 @@ def _library(name: str, directories: "List[str]", sysroot: str, action: "Action"
         path = done.stdout.decode("utf-8", "surrogateescape").strip()
         if path.startswith("/") and exists(path):
             found.append(path)
+    if sys.platform == "linux" and not any(exists(path) for path in found):
+        raise NotStored("the library %s was found where nobody told" % name)
     return found
 
 

@@ -37,6 +37,7 @@ REFUSALS = {
     "no_crate_name": "no --crate-name",
     "several_sources": "more than one source file",
     "stdin": "the source comes from standard input",
+    "combined_options": "several short options in one argument",
     "argument_file": "an argument file that could not be read",
     "shell_argument_file": "an @shell: argument file",
     "crate_type": "a crate type that is not known",

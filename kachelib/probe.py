@@ -124,6 +124,12 @@ def linker(path: str, flags: list[str], environ: dict[str, str]) -> Linker | Non
         if os.path.isabs(found) and os.path.isfile(found):
             files.append(found)
             lines.append(name + " " + digest_file(found))
+    for place in dict.fromkeys(directories["libraries"]):
+        # A runtime file that appears there may be found first.
+        if os.path.isdir(place):
+            files.append(place)
+        elif not os.path.exists(place):
+            absent.append(place)
     return Linker("\n".join(lines), files, absent)
 
 
@@ -164,7 +170,8 @@ def is_script(path: str) -> bool:
 
 
 def _linker_names(flags: list[str]) -> list[str]:
-    names = ["ld"]
+    # GCC's collect2 looks for the first two before any other.
+    names = ["real-ld", "collect-ld", "ld"]
     for flag in flags:
         match = re.search(r"-fuse-ld=([^,]+)$", flag)
         if match:

@@ -65,7 +65,8 @@ PLAIN_CODEGEN = frozenset(
 
 # These write or print more than the outputs that are modelled.
 TELLTALE_UNSTABLE = tuple(
-    "dump emit-stack-sizes ls nll-facts print save-analysis self-profile time unpretty".split()
+    "checksum-hash-algorithm dump emit-stack-sizes llvm-time-trace ls metrics-dir nll-facts no-link print profile "
+    "remark-dir save-analysis self-profile time unpretty".split()
 )
 
 OFF = frozenset(("off", "no", "n", "false", "0"))
@@ -169,6 +170,9 @@ def parse(arguments: "List[str]") -> "Union[Plan, Refusal, NotACompile]":
     while index < len(expanded):
         word = expanded[index]
         index += 1
+        if word == "--":
+            sources += expanded[index:]
+            break
         if word in QUESTIONS:
             return NotACompile()
         if not word.startswith("-") or word == "-":
@@ -276,6 +280,9 @@ def _refusal(plan: Plan, sources: "List[str]") -> "Optional[Refusal]":
     if "staticlib" in plan.crate_types and "link" in plan.emit and any(extern.path for extern in plan.externs):
         return Refusal("staticlib")
     for name, value in plan.options:
+        if name[:1] == "-" and name[1:2] != "-" and len(name) > 2:
+            # -gClto=fat: a flag, and an option behind it
+            return Refusal("combined_options", name)
         if name == "-o":
             return Refusal("output_path", value)
         if name == "--sysroot":

@@ -279,7 +279,7 @@ class _Keeper:
                 self._add_linker(s, unit, value)
             elif tag == "-L native":
                 native.append(value)
-            elif tag in ("-L all", "-L crate", "target description"):
+            elif tag in ("-L all", "-L crate", "target description", "rpath from", "primary"):
                 raise Refused("%s is not followed" % tag)
             elif tag.startswith("static library "):
                 self._add_archive(s, tag[15:], value, [self._local(each, unit, package) for each in native])

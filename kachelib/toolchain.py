@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from kachelib.settings import Settings
 
 # What moves a linker's output without being on its command line (GCC manual,
-# "Environment Variables Affecting GCC"); those of Nix's wrappers are in nix.py.
-LINKER_ENVIRONMENT = ("COMPILER_PATH", "GCC_EXEC_PREFIX", "LD_RUN_PATH", "LIBRARY_PATH")
+# "Environment Variables Affecting GCC"; GNU ld manual, "Environment Variables"; lld's and Clang's sources); those of
+# Nix's wrappers are in nix.py.
+LINKER_ENVIRONMENT = ("CCC_OVERRIDE_OPTIONS", "COMPILER_PATH", "GCC_EXEC_PREFIX", "GNUTARGET", "LDEMULATION",
+                      "LD_RUN_PATH", "LIBRARY_PATH", "LLD_REPRODUCE", "LLD_VERSION")  # fmt: skip
 
 # Of /proc/cpuinfo on x86 and Arm: what compilers' host detection looks at.
 CPU_FIELDS = ("vendor_id", "cpu family", "model", "stepping", "cache size", "flags", "CPU implementer", "CPU part",

@@ -28,7 +28,7 @@ from kachelib.store import Store, read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, List, Optional
+    from typing import Callable, Dict, Iterator, List, Optional
 
     from kachelib.action import Action
     from kachelib.compile import Finished
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 # How Cargo asks about a target, before it opens the target's directory.
 TARGET_PROBE = ["-", "--crate-name", "___"]
+
+# dash sets PWD, bash counts SHLVL and sets _ (compile.py gives the compiler what they were).
+SHELL_VARIABLES = ("PWD", "OLDPWD", "SHLVL", "_")
 
 # Above this, arguments go to the compiler in a file: no Unix allows less.
 LONG_COMMAND = 100_000
@@ -153,7 +156,21 @@ def look_up_remote(call: Invocation, action: "Action") -> bool:
 def _difference(call: Invocation, action: "Action") -> "Callable[[Candidate], str]":
     """What tells, in words, which input of a candidate is not as it was."""
     fingerprint = inputs.package_fingerprint(action, call.store)
-    return lambda candidate: inputs.difference(candidate, action, fingerprint, call.store)
+
+    def tell(candidate: "Candidate") -> str:
+        if any(not dep.name.isidentifier() or dep.name in SHELL_VARIABLES for dep in candidate.env_deps):
+            # What the compiler is given, the shell before us took or changed.
+            from kachelib.compile import environment
+
+            action.environ = dict(_texts(environment(action)))
+        return inputs.difference(candidate, action, fingerprint, call.store)
+
+    return tell
+
+
+def _texts(environ: "Dict[bytes, bytes]") -> "Iterator[tuple[str, str]]":
+    for name, value in environ.items():
+        yield name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")
 
 
 def miss(call: Invocation, action: "Action") -> int:
@@ -173,7 +190,8 @@ def miss(call: Invocation, action: "Action") -> int:
         fingerprint = inputs.package_fingerprint(action, call.store)
         command = compile.command_line(action, call.command)
         if action.plan.linked:
-            command.append(compile.PRINT_LINKER)
+            # before a "--"
+            command.insert(len(call.command), compile.PRINT_LINKER)
         finished = compile.run(command, call.store, action)
         call.event.compiler_runs = 1
         call.event.compile_time_ms = finished.ms

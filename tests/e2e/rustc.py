@@ -22,6 +22,8 @@ HASH = "0123456789abcdef"
 
 Words = Union[str, Path]
 
+WORD_OPTIONS = ("source", "kind", "emit", "out", "messages", "suffix", "compiler")
+
 
 class Rustc:
     """``rustc(ws, "name", *more)`` compiles ``src/lib.rs`` of ``ws`` as the library ``name``, through kache.
@@ -39,6 +41,22 @@ class Rustc:
         ws: Path,
         name: str,
         *more: Words,
+        package: str = "",
+        wrapper: bool = True,
+        env: Optional[Mapping[str, Optional[str]]] = None,
+        **options: Any,
+    ) -> Run:
+        """Compile one unit. ``more`` are further arguments; other options as for ``words`` and ``World.run``."""
+        given = {key: options.pop(key) for key in WORD_OPTIONS if key in options}
+        words = self.words(ws, name, *more, package=package, **given)
+        own = {**self.environment(ws / package, name), **(env or {})}
+        return self.world.run([*([self.kache.path] if wrapper else []), *words], cwd=ws, env=own, **options)
+
+    def words(
+        self,
+        ws: Path,
+        name: str,
+        *more: Words,
         source: str = "src/lib.rs",
         kind: str = "lib",
         emit: str = ALL,
@@ -46,20 +64,15 @@ class Rustc:
         package: str = "",
         messages: Sequence[str] = JSON,
         suffix: str = "-" + HASH,
-        wrapper: bool = True,
         compiler: Sequence[Words] = ("rustc",),
-        env: Optional[Mapping[str, Optional[str]]] = None,
-        **options: Any,
-    ) -> Run:
-        """Compile one unit. ``more`` are further arguments; other options as for ``World.run``."""
+    ) -> List[Words]:
+        """The command line of the compile, without kache; its output directory is there afterwards."""
         directory = ws / out
         directory.mkdir(parents=True, exist_ok=True)
         words: List[Words] = [*compiler, "--crate-name", name, "--edition=2021", os.path.join(package, source)]
         words += [*messages, "--crate-type", kind, f"--emit={emit}", "-C", "debuginfo=0"]
         words += ["-C", f"metadata={HASH}", *(["-C", f"extra-filename={suffix}"] if suffix else [])]
-        words += ["--out-dir", directory, "-L", f"dependency={directory}", *more]
-        own = {**self.environment(ws / package, name), **(env or {})}
-        return self.world.run([*([self.kache.path] if wrapper else []), *words], cwd=ws, env=own, **options)
+        return [*words, "--out-dir", directory, "-L", f"dependency={directory}", *more]
 
     def environment(self, package: Path, name: str) -> Dict[str, Optional[str]]:
         """What Cargo tells a compile of this package."""

@@ -333,6 +333,33 @@ def test_a_changed_c_library_reaches_the_program_past_an_unchanged_crate(
     assert printed(other) == "2"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-Clink-arg=-B{libs}", "-Clink-arg=-lfoo"],
+        ["-Clink-args=-B {libs} -lfoo"],
+        ["-Clink-arg=-Wl,-L,{libs}", "-Clink-arg=-lfoo"],
+        ["-Clink-arg=-Wl,-L{libs},-lfoo"],
+        ["-Clink-arg=-Wl,--library-path={libs},--library=foo"],
+        ["-Clink-arg=-Xlinker", "-Clink-arg=-L{libs}", "-Clink-arg=-lfoo"],
+        ["-Clink-arg=-L{libs}", "-Clink-arg=-l:libfoo.a"],
+        ["-Clink-arg=-lfoo"],
+    ],
+    ids=" ".join,
+)
+def test_a_library_counts_however_the_linker_is_told_of_it(
+    rustc: Rustc, workspace: Callable[..., Path], words: Sequence[str]
+) -> None:
+    """The last one is found by LIBRARY_PATH."""
+    ws = workspace({"src/main.rs": EXTERN + CALL})
+    libs = rustc.world.root / "libs"
+    line = [word.format(libs=libs) for word in words]
+    env = {"LIBRARY_PATH": str(libs)} if "{libs}" not in " ".join(words) else {}
+    for number in (1, 2, 1):
+        answering(rustc.world, libs, number)
+        assert rustc.program(ws, *line, env=env) == str(number)
+
+
 # files that link arguments name
 
 
@@ -479,8 +506,9 @@ def test_a_program_behind_the_driver_that_says_nothing_new_counts(
         assert rustc.program(ws, f"-Clink-arg=-B{fake}", "-Clink-arg=-fuse-ld=bfd") == str(number)
 
 
+@pytest.mark.parametrize("name", ["ld.bfd", "collect-ld", "real-ld"])
 def test_a_program_that_appears_where_the_driver_looks_first_counts(
-    rustc: Rustc, workspace: Callable[..., Path], require_tool: Callable[[str], str]
+    rustc: Rustc, workspace: Callable[..., Path], require_tool: Callable[[str], str], name: str
 ) -> None:
     ws = workspace({"src/main.rs": EXTERN + CALL})
     fake = rustc.world.root / "fake"
@@ -488,13 +516,36 @@ def test_a_program_that_appears_where_the_driver_looks_first_counts(
     real = require_tool("ld.bfd")
     for number in (1, 2):
         answering(rustc.world, ws / f"libs{number}", number)
-    words = [f"-Clink-arg=-B{fake}", "-Clink-arg=-fuse-ld=bfd", "-Clink-arg=-Wl,--allow-multiple-definition"]
-    words.append(f"-Clink-arg={ws}/libs1/libfoo.a")
+    words = [f"-Clink-arg=-B{fake}", "-Clink-arg=-Wl,--allow-multiple-definition", f"-Clink-arg={ws}/libs1/libfoo.a"]
+    words += ["-Clink-arg=-fuse-ld=bfd"] if name == "ld.bfd" else []
     for number in (1, 1, 2, 1):
-        (fake / "ld.bfd").unlink(missing_ok=True)
+        (fake / name).unlink(missing_ok=True)
         if number == 2:
-            script(fake / "ld.bfd", f'exec {real} --whole-archive {ws}/libs2/libfoo.a --no-whole-archive "$@"\n')
+            script(fake / name, f'exec {real} --whole-archive {ws}/libs2/libfoo.a --no-whole-archive "$@"\n')
         assert rustc.program(ws, *words) == str(number)
+
+
+def test_a_startup_file_that_appears_where_the_driver_looks_first_counts(
+    rustc: Rustc, workspace: Callable[..., Path], require_tool: Callable[[str], str]
+) -> None:
+    ws = workspace({"src/main.rs": "fn main() {}\n"})
+    cc = require_tool("cc")
+    own = rustc.world.root / "own"
+    own.mkdir()
+    env = {"LIBRARY_PATH": str(own)}
+
+    def linked() -> bool:
+        words = [f"-Clink-arg=-B{own}"]
+        return hit(rustc(ws, "app", *words, source="src/main.rs", kind="bin", emit="dep-info,link", env=env))
+
+    assert not linked()
+    assert linked()
+    real = rustc.world.run([cc, "-print-file-name=Scrt1.o"]).ok().stdout.strip()
+    (own / "more.c").write_text('const char more[] = "more";\n')
+    rustc.world.run([cc, "-c", own / "more.c", "-o", own / "more.o"]).ok()
+    rustc.world.run(["ld", "-r", real, own / "more.o", "-o", own / "Scrt1.o"]).ok()
+    assert not linked()
+    assert linked()
 
 
 def test_search_by_compiler_path_counts(
