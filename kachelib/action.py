@@ -201,6 +201,15 @@ def _add_environment(action: Action, settings: "Settings") -> None:
         names.append("RUSTC_BOOTSTRAP")
     for name in sorted(names):
         add("env " + name, environ[name])
+    for value in script_variables(action.generated) if action.generated else ():
+        add("script variable", action.roots.normalise_text(value))
+
+
+def script_variables(out_dir: str) -> "List[str]":
+    """What a package's build script has rustc run with, NAME=VALUE: a macro may read that without a trace."""
+    output = read_file(out_dir.rpartition("/")[0] + "/output") or b""
+    lines = [line.strip().partition(b"rustc-env=") for line in output.split(b"\n") if b"rustc-env=" in line]
+    return [value.decode("utf-8", "surrogateescape") for key, _, value in lines if key in (b"cargo:", b"cargo::")]
 
 
 def _add_driver(action: Action, store: "Store") -> "Optional[Refusal]":
@@ -330,7 +339,7 @@ def _add_named_files(action: Action, tag: str, value: str, store: "Store") -> bo
 
 def possible_names(value: str) -> "List[str]":
     """The words of an argument that may be files: all of it, its parts, and what is joined to a letter (-Tlink.ld)."""
-    words = [value, value.partition("=")[2], *value.replace("=", " ").replace(",", " ").split()]
+    words = [value, value.partition("=")[2], *value.split(","), *value.replace("=", " ").replace(",", " ").split()]
     words += [word[2:] for word in words if len(word) > 2 and word[0] == "-" and word[1].isalpha()]
     words += [word[1:] for word in words if word.startswith("@")]
     return [word for word in dict.fromkeys(words) if word]

@@ -9,8 +9,8 @@ member "//"; BSD's "#1/N" puts N bytes of name before the data.
 import posix
 
 from kachelib import memo
-from kachelib.entry import FILE, Input
-from kachelib.roots import absolute
+from kachelib.entry import ABSENT, FILE, Input
+from kachelib.roots import absolute, exists
 from kachelib.store import read_file
 
 TYPE_CHECKING = False
@@ -65,6 +65,8 @@ def check(action: "Action", collected: "Collected", candidate: "Candidate", stor
             raise NotStored("static library %s was not found exactly once" % name)
         known |= _members_of(path)
         candidate.inputs.append(Input(FILE, action.roots.normalise(path), memo.file_digest(path, store)))
+        for absent in _places_without(name, action):
+            candidate.inputs.append(Input(ABSENT, action.roots.normalise(absent), ""))
     if foreign - known:
         raise NotStored("the library contains native objects of unknown origin: %s" % min(foreign - known))
 
@@ -73,6 +75,18 @@ def _is_own(name: str, action: "Action") -> bool:
     """Whether a member is what rustc made of this crate."""
     own = name.endswith(OWN_SUFFIXES) and name.startswith(action.plan.output_stem() + ".")
     return own or name in OWN_NAMES or name in TABLES
+
+
+def _places_without(name: str, action: "Action") -> "List[str]":
+    """Where a library of that name is not, but would be found if it appeared."""
+    found = []
+    for kind, path in action.plan.library_paths:
+        if kind in ("native", "all"):
+            for file in ("lib" + name + ".a", name + ".lib"):
+                place = absolute(path, action.cwd) + "/" + file
+                if not exists(place):
+                    found.append(place)
+    return found
 
 
 def _members_of(path: str) -> "Set[str]":

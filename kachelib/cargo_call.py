@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 # Commands that compile units, with Cargo's own short names; docs are not restored.
+ALIAS_PREFIX = "CARGO_ALIAS_"
 COMMANDS = {
     "b": "build",
     "bench": "bench",
@@ -139,12 +140,16 @@ def parse(words: "Sequence[str]", cwd: str, environ: "Dict[str, str]") -> CargoC
     command, options = _options(words)
     call.command = command
     configured = _Configuration(cwd, call.cargo_home)
+    if any(len(word) == 1 for word in words) and (
+        any("alias" in text for text in configured.texts) or any(name.startswith(ALIAS_PREFIX) for name in environ)
+    ):
+        raise Unclear("a short name of a command may be an alias")
     if NEW_LAYOUT_VARIABLE in environ or any(NEW_LAYOUT in text for text in (*words, *configured.texts)):
         raise Unclear("Cargo's new layout of target directories is not followed")
     manifest = options.get("--manifest-path", [""])[-1]
     if "-C" in options or "--lockfile-path" in options:
         raise Unclear("-C and --lockfile-path are not understood")
-    call.root = workspace_root(absolute(manifest, cwd) if manifest else _find_manifest(cwd), call.cargo_home)
+    call.root = workspace_root(_plain(absolute(manifest, cwd)) if manifest else _find_manifest(cwd), call.cargo_home)
     call.profile = _profile(command, options)
     _place(call, options, configured, cwd)
     targets = options.get("--target") or _words(environ.get("CARGO_BUILD_TARGET", "")) or configured.targets()

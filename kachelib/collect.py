@@ -30,6 +30,9 @@ OWN_CRATES = frozenset(("alloc", "core", "proc_macro", "self", "std", "test"))
 # as much as stays in the processor's cache while it is hashed and searched
 PIECE = 256 * 1024
 
+# Before the name of a root, for where it really lies.
+LINKED = "link to "
+
 # As many bytes have to be the same for one search to stand for several: /home, /root, /tmp/.
 ALIKE = 5
 
@@ -137,7 +140,7 @@ def _place_changed(path: str, action: "Action", finished: "Finished") -> bool:
 def _check_assembly(action: "Action", candidate: "Candidate") -> None:
     """Raise NotStored where assembly in a file that was read may read another one: LLVM's assembler tells nobody.
 
-    An include is told from a method of that name by the space before its file.
+    An include is told from a method of that name by what follows.
     """
     for item in candidate.inputs:
         text = (read_file(action.roots.localise(item.path)) or b"").lower()
@@ -145,8 +148,8 @@ def _check_assembly(action: "Action", candidate: "Candidate") -> None:
             raise NotStored(".incbin reads a file that no dep-info names")
         at = text.find(b".include")
         while at >= 0:
-            following = text[at + 8 : at + 40]
-            if following[:1].isspace() and following.lstrip()[:1] in (b'"', b"\\", b"{"):
+            following = text[at + 8 : at + 40].lstrip()
+            if following[:1] in (b'"', b"\\", b"{") or following[:2] == b"/*":
                 raise NotStored(".include reads a file that no dep-info names")
             at = text.find(b".include", at + 8)
 
@@ -174,7 +177,7 @@ def _check_reach(action: "Action", candidate: Candidate) -> None:
 
 def _read_variables(action: "Action", info: depinfo.DepInfo, candidate: Candidate) -> None:
     """Record the variables that were read, portable where they only led to an included file."""
-    sources = [absolute(name, action.cwd) for name in info.files if name.endswith(".rs")]
+    sources = [absolute(name, action.cwd) for name in info.files]
     bound = {name for name, _ in candidate.bindings}
     for name, value in info.variables:
         if value is None:
@@ -236,6 +239,8 @@ def _read_outputs(action: "Action", finished: "Finished", collected: Collected) 
     out_dir = action.out_dir()
     artifacts = _announced(finished.stderr) or _expected(action)
     patterns = {name: _patterns(value, action) for name, value in action.roots.values}
+    by_link = {LINKED + name: _patterns(real, action) for name, real in _real_places(action)}
+    patterns.update(by_link)
     found: "Set[str]" = set()
     seen = {"dep-info"}
     for path, emit in artifacts.items():
@@ -257,7 +262,17 @@ def _read_outputs(action: "Action", finished: "Finished", collected: Collected) 
     missing = [kind for kind in action.plan.emit if kind not in seen]
     if missing:
         raise NotStored("no %s was written" % ", ".join(missing))
+    if found & by_link.keys():
+        raise NotStored("the outputs name a directory that is known by a link")
     return set(patterns) if action.bound else found
+
+
+def _real_places(action: "Action") -> "List[Tuple[str, str]]":
+    """(name, path) of the roots that are reached by a link: a macro may have followed it."""
+    from posixpath import realpath
+
+    places = [(name, value, realpath(value)) for name, value in action.roots.values]
+    return [(name, real) for name, value, real in places if real != value and len(real) > 1]
 
 
 def _patterns(root: str, action: "Action") -> "List[bytes]":

@@ -13,9 +13,10 @@ kind, name, value of a Requirement (paths may have placeholders):
     remap     source LF cwd     the roots that the compiler was told to remap
     exists    path              "": it is there
     package   directory         fingerprint of a package, as a proc macro may see it
+    script    directory         fingerprint of a package, as its build script may see it
     tree      directory         names and contents of all files below it
     state     path              inode and times of what lies outside of all packages
-    commit    directory         the commit that is checked out
+    commit    directory         the commit that is checked out, its branch and all tags
     extra     directory         digest of the declared extra inputs
 """
 
@@ -26,7 +27,7 @@ from kachelib.action import APPLE_VARIABLES
 from kachelib.entry import ABSENT, SOURCE
 from kachelib.key import SCHEMA, Transcript, digest_bytes
 from kachelib.roots import CARGO_HOME, HOME, SYSROOT, TARGET, WORKSPACE, Roots, exists
-from kachelib.store import read_file
+from kachelib.store import names_in, read_file
 from kachelib.units import SCHEMA as UNITS_SCHEMA
 
 TYPE_CHECKING = False
@@ -88,6 +89,7 @@ class Here:
             "members' remap": lambda cwd: self._remapped("a member", self.local(cwd)),
             "exists": self._exists,
             "package": self._package,
+            "script": self._script,
             "tree": self._tree,
             "state": self._state,
             "commit": self._commit,
@@ -100,6 +102,11 @@ class Here:
         for tag, value in self.selection_fields():
             key.add(tag, value)
         return key.digest()
+
+    def c_variables(self) -> "List[str]":
+        """The variables that C compilers, or the ``cc`` crate, would read; sorted."""
+        named = [name for name in self.environ if name.startswith(("CC", "CXX", "CFLAGS_", "CXXFLAGS_", "AR_"))]
+        return sorted({*named, *C_ENVIRONMENT})
 
     def selection_fields(self) -> "List[Tuple[str, str]]":
         """What ``selection`` is made of: (tag, value)."""
@@ -159,6 +166,7 @@ class Here:
             "remap": "the local roots lie otherwise",
             "exists": "%s does not exist" % name,
             "package": "a file of the package %s differs" % name,
+            "script": "a file of the package %s differs" % name,
             "tree": "a file below %s differs" % name,
             "state": "%s changed" % name,
             "commit": "another commit is checked out",
@@ -257,6 +265,9 @@ class Here:
     def _package(self, name: str) -> str:
         return inputs.package_tree(self.local(name), self.call.target_dir, self.store)
 
+    def _script(self, name: str) -> str:
+        return inputs.script_tree(self.local(name), self.call.target_dir, self.store)
+
     def _tree(self, name: str) -> str:
         return inputs.whole_tree(self.local(name), self.store)
 
@@ -264,7 +275,7 @@ class Here:
         return memo.identity(posix.stat(self.local(name))).decode()
 
     def _commit(self, name: str) -> str:
-        return head_commit(self.local(name)) or "?"
+        return head_state(self.local(name)) or "?"
 
     def _extra(self, name: str) -> str:
         found = extra_inputs.read(self.local(name), self.store.memo_dir())
@@ -312,6 +323,36 @@ def head_commit(directory: str) -> str:
             return _head(place)
         directory = directory.rpartition("/")[0]
     return ""
+
+
+def head_state(directory: str) -> str:
+    """The commit that is checked out around ``directory``, the branch, and a digest of all tags; "" where that is not
+    known."""
+    commit = head_commit(directory)
+    if not commit:
+        return ""
+    while not exists(directory + "/.git"):
+        directory = directory.rpartition("/")[0]
+    place = _git_directory(directory + "/.git")
+    common = _text(place + "/commondir")
+    base = roots.absolute(common, place) if common else place
+    tags = {}
+    for line in _text(base + "/packed-refs").split("\n"):
+        target, _, name = line.partition(" ")
+        if name.startswith("refs/tags/"):
+            tags[name] = target
+    pending = ["refs/tags"]
+    while pending:
+        name = pending.pop()
+        for each in names_in(base + "/" + name):
+            path = name + "/" + each
+            found = _text(base + "/" + path)
+            if found:
+                tags[path] = found
+            else:
+                pending.append(path)
+    text = "\n".join(["%s %s" % pair for pair in sorted(tags.items())])
+    return "%s %s %s" % (commit, _text(place + "/HEAD"), digest_bytes(text.encode("utf-8", "surrogateescape")))
 
 
 def _git_directory(place: str) -> str:

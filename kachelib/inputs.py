@@ -193,8 +193,8 @@ class _Package:
 
     Unless whole: without target directories, version control and nested
     packages; the root's *.md and LICENSE* count only where a compile read
-    them, and then they are inputs. sources: the content of Rust sources
-    counts as well.
+    them, and then they are inputs. sources: these and the content of Rust
+    sources count as well.
     """
 
     __slots__ = ("bytes", "directories", "files", "seen", "sources", "target", "whole")
@@ -248,16 +248,22 @@ def fingerprint_of(package: str, generated: str) -> str:
 
 
 def package_moved(directory: str, target: str) -> int:
-    """When a file of the package that is no Rust source changed last, in ns. Raises OSError."""
-    package = _Package(target)
+    """When a file of the package changed last, in ns. Raises OSError."""
+    package = _Package(target, sources=True)
     _collect(package, directory, "")
-    files = [file.state for file in package.files if not file.name.endswith(".rs")]
+    files = [file.state for file in package.files]
     return max((max(state.st_mtime_ns, state.st_ctime_ns) for state in files), default=0)
 
 
 def generated_tree(directory: str, store: "Store") -> str:
     """The fingerprint of what a build script left in OUT_DIR. Raises OSError."""
     return _tree(_Package("", whole=True), directory, store)
+
+
+def script_tree(directory: str, target: str, store: "Store") -> str:
+    """The fingerprint of all that a build script may read in its package: sources and documents as well. Raises
+    OSError."""
+    return _tree(_Package(target, sources=True), directory, store)
 
 
 def whole_tree(directory: str, store: "Store") -> str:
@@ -275,7 +281,8 @@ def _tree(package: _Package, root: str, store: "Store") -> str:
     )
     names = "\n".join(package.directories).encode("utf-8", "surrogateescape")
     body = blake3(states + b"\0" + names).digest()
-    memo_path = memo.path_of(store.memo_dir(), "contents" if package.sources else "package", root)
+    kind = "package" if not package.sources else "contents" if package.whole else "script"
+    memo_path = memo.path_of(store.memo_dir(), kind, root)
     known = memo.read(memo_path)
     if known is not None and known[:32] == body:
         return known[32:].decode()
@@ -298,7 +305,7 @@ def _is_large(package: _Package) -> bool:
 
 
 def _describe(package: _Package) -> str:
-    large = _is_large(package)
+    large = _is_large(package) and not package.sources
     parts = [b"large" if large else b"whole"]
     for file in package.files:
         name = file.name.encode("utf-8", "surrogateescape")
@@ -377,4 +384,4 @@ def _collect(package: _Package, directory: str, prefix: str) -> None:
 def _is_left_out(name: str, prefix: str, path: str, package: _Package) -> bool:
     if name in VERSION_CONTROL or path == package.target:
         return True
-    return not prefix and (name.endswith(".md") or name.startswith("LICENSE"))
+    return not package.sources and not prefix and (name.endswith(".md") or name.startswith("LICENSE"))

@@ -179,6 +179,8 @@ def _named_in_options(handed: "List[str]", out_dir: str, sysroot: str, action: "
         path = absolute(script, action.cwd)
         if script and not exists(path) and not _is_temporary(path, out_dir, action):
             raise NotStored("the linker looks for the script %s" % script)
+        if script and exists(path) and not path.startswith(sysroot):
+            files.append(path)
         if word.startswith("-") and not word.startswith(PROGRAM_OPTIONS):
             for name in possible_names(word):
                 path = absolute(name, action.cwd)
@@ -260,17 +262,24 @@ def _library(name: str, directories: "List[str]", sysroot: str, action: "Action"
         return found
     import subprocess
 
+    from kachelib import probe
     from kachelib.collect import NotStored
 
-    for file in ("lib" + name + ".so", "lib" + name + ".a"):
-        command = [linker_name(action), *linker_flags(action.plan.codegen), "-print-file-name=" + file]
-        try:
-            done = subprocess.run(command, capture_output=True, check=False, env=action.environ)
-        except OSError:
-            continue
-        path = done.stdout.decode("utf-8", "surrogateescape").strip()
-        if path.startswith("/") and exists(path):
-            found.append(path)
+    def ask(words: "List[str]") -> str:
+        command = [linker_name(action), *linker_flags(action.plan.codegen), *words]
+        done = subprocess.run(command, capture_output=True, check=False, env=action.environ)
+        return done.stdout.decode("utf-8", "surrogateescape")
+
+    try:
+        for file in ("lib" + name + ".so", "lib" + name + ".a"):
+            path = ask(["-print-file-name=" + file]).strip()
+            if path.startswith("/") and exists(path):
+                found.append(path)
+            # One that appears may be the one as well.
+            places = [absolute(place, action.cwd) for place in probe.search_directories(ask)["libraries"]]
+            found += [place + "/" + file for place in places if not exists(place + "/" + file)]
+    except OSError:
+        pass
     if sys.platform == "linux" and not any(exists(path) for path in found):
         raise NotStored("the library %s was found where nobody told" % name)
     return found

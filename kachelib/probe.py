@@ -33,6 +33,15 @@ RUNTIME_FILES = (
     "libgcc_eh.a",
     "libc_nonshared.a",
     "libc.so.6",
+    # of static links
+    "crtbeginT.o",
+    "libc.a",
+    "libdl.a",
+    "libm.a",
+    "libpthread.a",
+    "librt.a",
+    "libstdc++.a",
+    "libutil.a",
 )
 
 TIMEOUT = 30

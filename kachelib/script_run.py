@@ -7,6 +7,8 @@ forms of snapshots and the kinds of conditions; not where a snapshot goes. Sourc
 
 import functools
 import os
+import re
+import shutil
 from typing import Dict, List, Tuple
 
 from kachelib import inputs, memo
@@ -29,6 +31,17 @@ LIBRARY_PLACES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", 
 OBJECTS = (b"!<arch>\n", b"\x7fELF", b"\xcf\xfa\xed\xfe", b"BC\xc0\xde")
 
 COMMIT_DIGITS = 7
+# What a build script that asks git is likely to hold; and one that asks whether files are as they were committed.
+GIT = (b"git", b"vergen", b"shadow_rs", b"built::")
+DIRTY = (b"dirty", b'"status"', b'"diff"', b"vergen", b"shadow_rs")
+
+# A link that leads back to where it lies makes paths without an end.
+LONGEST_PATH = 2_000
+
+C_COMPILERS = ("clang", "clang++", "g++", "gcc")
+
+# Files at the top of a profile's directory, and of a target directory.
+CARGO_S_OWN = (".cargo-artifact-lock", ".cargo-build-lock", ".cargo-lock", ".rustc_info.json", "CACHEDIR.TAG")
 
 
 class Refused(Exception):
@@ -71,7 +84,10 @@ class Run:
         """Fill in files, inputs and requirements. Raises Refused, OSError."""
         if self.output is None:
             raise Refused("its build script's output is missing")
+        if not self.immutable and not is_package_of(self.package, self.directory.partition("/")[2]):
+            raise Refused("its build script lies in another package than its own")
         self._check_age()
+        self._check_neighbours()
         self._add_declared(snapshot, here)
         self._add_words(snapshot, here)
         compiled = False
@@ -87,9 +103,14 @@ class Run:
             snapshot.files.append(file)
             compiled = compiled or data.startswith(OBJECTS)
             found += data if len(found) < 1 << 24 else b""
+            if b"../../../" in data or (relative.endswith(".rs") and remaining_roots(data, here.roots)):
+                # A way through places, or a source that a compile here saw as it is: both hang on where this lies.
+                bind(snapshot, here, [name for name, _ in here.rewritten.values])
         text = self.output
+        if b"../../../" in text:
+            bind(snapshot, here, [name for name, _ in here.rewritten.values])
         if compiled or b"=CC" in text or b"=CXX" in text:
-            _add_c_compiler(snapshot, here)
+            self._add_c_compiler(snapshot, here)
         self._add_commit(snapshot, here, text + found)
         if not self.immutable:
             snapshot.stamped = True
@@ -103,7 +124,7 @@ class Run:
         if head_moved(self.package) > ended:
             raise Refused("another commit was checked out after the build script ran")
         name = here.roots.normalise(self.package)
-        snapshot.requirements.append(Requirement("package", name, here.value("package", name)))
+        snapshot.requirements.append(Requirement("script", name, here.value("script", name)))
 
     def _check_age(self) -> None:
         """Cargo does not empty OUT_DIR before a run: what an earlier one left, a fresh build has not."""
@@ -111,6 +132,20 @@ class Run:
         for path, state in self.tree:
             if state.st_ctime_ns < began and not os.path.isdir(path):
                 raise Refused("%s was left by an earlier run" % os.path.basename(path))
+
+    def _check_neighbours(self) -> None:
+        """What a script put beside Cargo's own directories would be missing."""
+        began = os.stat(self.path + "/" + STAMP).st_mtime_ns
+        ended = os.stat(self.path + "/output").st_ctime_ns
+        for directory in (self.profile_dir, os.path.dirname(self.profile_dir)):
+            for name in os.listdir(directory):
+                path = directory + "/" + name
+                state = os.lstat(path)
+                second = state.st_nlink > 1 or os.path.exists(self.profile_dir + "/deps/" + name)
+                if name in CARGO_S_OWN or name.endswith(".d") or os.path.isdir(path) or second:
+                    continue
+                if began <= state.st_ctime_ns <= ended:
+                    raise Refused("while its build script ran, %s appeared in the target directory" % name)
 
     def _add_declared(self, snapshot: Snapshot, here: Here) -> None:
         declared = self.described.declared()
@@ -121,6 +156,10 @@ class Run:
         ended = os.stat(self.path + "/output").st_mtime_ns
         for name in declared:
             path = os.path.normpath(os.path.join(self.package, name))
+            if os.path.realpath(path) != os.path.realpath(os.path.join(self.package, name)):
+                raise Refused("its build script declares %s, which leads through a link" % name)
+            if "/.git/" in path + "/":
+                self._bind_to_commit(snapshot, here)
             if self.immutable and path.startswith(here.call.cargo_home + "/"):
                 continue
             if path.startswith(here.call.build_dir + "/"):
@@ -154,12 +193,21 @@ class Run:
             for word in value.replace("=", " ").replace(",", " ").replace(":", " ").split():
                 if word.startswith("/") and not self._is_own(word, here):
                     outside[word] = None
+        if "PKG_CONFIG" in text:
+            for name in ("PKG_CONFIG_PATH", "PKG_CONFIG_LIBDIR"):
+                for place in here.environ.get(name, "").split(":"):
+                    if os.path.isdir(place):
+                        snapshot.requirements.append(Requirement("tree", place, here.value("tree", place)))
         if libraries:
             triple = here.tools.field("host").replace("-unknown", "")
             places = [*LIBRARY_PLACES, "/usr/lib/" + triple, "/usr/lib/" + triple + "/pkgconfig"]
             outside.update((place, None) for place in places if os.path.isdir(place))
+        ended = os.stat(self.path + "/output").st_mtime_ns
         for path in outside:
             if os.path.exists(path):
+                state = os.stat(path)
+                if max(state.st_mtime_ns, state.st_ctime_ns) > ended:
+                    raise Refused("%s changed after the build script ran" % path)
                 snapshot.requirements.append(Requirement("state", path, here.value("state", path)))
 
     def _is_own(self, word: str, here: Here) -> bool:
@@ -177,8 +225,50 @@ class Run:
         if self.immutable:
             return
         commit = head_commit(self.package)
-        if commit and commit[:COMMIT_DIGITS].encode() in text.lower():
-            snapshot.requirements.append(Requirement("commit", here.roots.normalise(self.package), commit))
+        source = (read_file(self.package + "/build.rs") or b"").lower()
+        if any(word in source for word in DIRTY):
+            raise Refused("its build script may ask whether files are committed")
+        if any(word in source for word in GIT) or (commit and commit[:COMMIT_DIGITS].encode() in text.lower()):
+            self._bind_to_commit(snapshot, here)
+
+    def _bind_to_commit(self, snapshot: Snapshot, here: Here) -> None:
+        name = here.roots.normalise(self.package)
+        value = here.value("commit", name)
+        if value == "?":
+            raise Refused("its build script asks git, and the commit is not known")
+        snapshot.requirements.append(Requirement("commit", name, value))
+
+    def _add_c_compiler(self, snapshot: Snapshot, here: Here) -> None:
+        """What a C compiler that the script called hangs on. Raises Refused."""
+        programs = {"cc"}
+        source = (read_file(self.package + "/build.rs") or b"").decode("utf-8", "surrogateescape")
+        programs.update(name for name in C_COMPILERS if '"' + name + '"' in source)
+        if any("native" in value for name, value in here.environ.items() if "FLAGS" in name) or "native" in source:
+            snapshot.requirements.append(Requirement("cpu", "", here.value("cpu", "")))
+        for name in C_ENVIRONMENT:
+            snapshot.requirements.append(Requirement("env", name, here.value("env", name)))
+        for name, value in here.environ.items():
+            if name.startswith(("CC_", "CXX_", "CFLAGS_", "CXXFLAGS_", "AR_")):
+                snapshot.requirements.append(Requirement("env", name, "=" + value))
+            if name.startswith(("CC", "CXX", "HOST_CC", "TARGET_CC")) and value.split():
+                programs.add(value.split()[0])
+        for headers in _header_directories(here.environ):
+            path = os.path.normpath(os.path.join(self.package, headers))
+            if not self._is_own(path, here) and os.path.isdir(path):
+                name = here.roots.normalise(path)
+                snapshot.requirements.append(Requirement("tree", name, here.value("tree", name)))
+        if "c++" not in programs and here.value("ccompiler", "c++") != "?":
+            programs.add("c++")
+        ended = os.stat(self.path + "/output").st_mtime_ns
+        for program in sorted(programs):
+            found = here.value("ccompiler", program)
+            place = shutil.which(program, path=here.environ.get("PATH"))
+            if place and max(os.stat(place).st_mtime_ns, os.stat(place).st_ctime_ns) > ended:
+                raise Refused("the C compiler %s changed after the build script ran" % program)
+            if found != "?":
+                snapshot.requirements.append(Requirement("ccompiler", program, found))
+            elif program == "cc":
+                raise Refused("the C compiler cannot be identified")
 
 
 def keep_file(path: str, relative: str, state: os.stat_result, snapshot: Snapshot, here: Here) -> Tuple[File, bytes]:
@@ -218,25 +308,26 @@ def bind(snapshot: Snapshot, here: Here, names: List[str]) -> None:
             snapshot.bindings.append((name, here.roots.by_name[name]))
 
 
-def _add_c_compiler(snapshot: Snapshot, here: Here) -> None:
-    programs = {"cc"}
-    if any("native" in value for name, value in here.environ.items() if "FLAGS" in name):
-        snapshot.requirements.append(Requirement("cpu", "", here.value("cpu", "")))
-    for name in C_ENVIRONMENT:
-        snapshot.requirements.append(Requirement("env", name, here.value("env", name)))
-    for name, value in here.environ.items():
-        if name.startswith(("CC_", "CXX_", "CFLAGS_", "CXXFLAGS_", "AR_")):
-            snapshot.requirements.append(Requirement("env", name, "=" + value))
-        if name.startswith(("CC", "CXX", "HOST_CC", "TARGET_CC")) and value.split():
-            programs.add(value.split()[0])
-    if "c++" not in programs and here.value("ccompiler", "c++") != "?":
-        programs.add("c++")
-    for program in sorted(programs):
-        found = here.value("ccompiler", program)
-        if found != "?":
-            snapshot.requirements.append(Requirement("ccompiler", program, found))
-        elif program == "cc":
-            raise Refused("the C compiler cannot be identified")
+def _header_directories(environ: Dict[str, str]) -> List[str]:
+    """The directories of headers that the environment names for C compilers."""
+    found = []
+    for name, value in environ.items():
+        if "CFLAGS" in name or "CXXFLAGS" in name or name == "CPPFLAGS":
+            found += re.findall(r"(?:-I|-isystem|-iquote|-idirafter) ?([^ ]+)", value)
+        elif name in ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH"):
+            found += [place for place in value.split(":") if place]
+    return sorted(set(found))
+
+
+def is_package_of(directory: str, unit: str) -> bool:
+    """Whether the package in ``directory`` is the one whose name begins a unit's directory, ``name-hash``."""
+    text = (read_file(directory + "/Cargo.toml") or b"").decode("utf-8", "replace")
+    found = re.search(
+        r"^[ \t]*\[[ \t]*[\"']?package[\"']?[ \t]*\].*?^[ \t]*[\"']?name[\"']?[ \t]*=[ \t]*[\"']([^\"']+)",
+        text,
+        re.M | re.S,
+    )
+    return found is not None and found[1] == unit.rpartition("-")[0]
 
 
 def _anywhere(data: bytes, here: Here) -> bytes:
@@ -245,9 +336,13 @@ def _anywhere(data: bytes, here: Here) -> bytes:
 
 
 def _is_old_tree(directory: str, ended: int) -> bool:
-    for base, _, files in os.walk(directory):
-        for name in [*files, "."]:
-            state = os.lstat(os.path.join(base, name))
-            if max(state.st_mtime_ns, state.st_ctime_ns) > ended:
+    """Whether nothing below a directory, or where links in it lead, has a time after ``ended``."""
+    for base, names, files in os.walk(directory, followlinks=True):
+        if len(base) > LONGEST_PATH:
+            return False
+        for name in [*files, *names, "."]:
+            path = os.path.join(base, name)
+            states = [os.lstat(path)] + ([os.stat(path)] if os.path.exists(path) else [])
+            if any(max(state.st_mtime_ns, state.st_ctime_ns) > ended for state in states):
                 return False
     return True

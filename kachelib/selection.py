@@ -5,6 +5,7 @@ compilers that requirements know by a digest said of themselves. Of salts and va
 
     memo of kind "selection" = { tag LF value NUL }      about a selection
     memo of kind "named"     = words                     about a requirement's value
+    memo of kind "since"     = selection SP C's environment LF time in ns      about a profile's directory
 """
 
 from kachelib import memo
@@ -15,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Dict, List, Tuple
 
+    from kachelib.conditions import Here
     from kachelib.store import Store
 
 # Never in words.
@@ -41,6 +43,22 @@ def note(store: "Store", digest: str, fields: "List[Tuple[str, str]]") -> None:
     if memo.read(path) is None:
         body = "\0".join(tag + "\n" + _shown(tag, value) for tag, value in _with_names(fields))
         memo.write(path, body.encode("utf-8", "surrogateescape"))
+
+
+def since(here: "Here") -> int:
+    """From when on, by the file system's clock in ns, Cargo was seen to work in this profile's directory under what
+    holds now: the selection, and what C compilers read of the environment. 0 where nobody looked before."""
+    call = here.call
+    path = memo.path_of(here.store.memo_dir(), "since", "\0".join([call.build_dir, call.profile, *call.triples]))
+    variables = [name + here.environ.get(name, "") for name in here.c_variables()]
+    now = here.selection() + " " + digest_bytes("\0".join(variables).encode("utf-8", "surrogateescape"))
+    known = (memo.read(path) or b"").decode()
+    was, _, at = known.partition("\n")
+    if was == now and at.isdigit():
+        return int(at)
+    began = memo.file_clock() if known else 0
+    memo.write(path, ("%s\n%d" % (now, began)).encode())
+    return began
 
 
 def note_name(store: "Store", digest: str, words: str) -> None:

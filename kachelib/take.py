@@ -4,17 +4,18 @@ Owns the rules by which a unit may be kept. Only outputs that kache stored or re
 that they were built against lies beside them. Never writes into the target.
 """
 
+import errno
 import os
 import time
-from typing import Dict, List, NamedTuple, Set
+from typing import Dict, List, NamedTuple, Set, Tuple
 
-from kachelib import fingerprint, inputs, memo, selection, units
+from kachelib import fingerprint, inputs, memo, selection, toolchain, units
 from kachelib.conditions import Here, extra_digest
 from kachelib.entry import ABSENT, FILE, SOURCE, Input
 from kachelib.fingerprint import FormatError
-from kachelib.key import digest_bytes
+from kachelib.key import Transcript, digest_bytes
 from kachelib.roots import HOME, exists
-from kachelib.script_run import Refused, bind, keep_file
+from kachelib.script_run import Refused, bind, is_package_of, keep_file
 from kachelib.store import read_file
 from kachelib.target import PACKAGE_ROOT, Key, Target, Unit
 from kachelib.units import COPY, LINK, NAME, RAW, WATCHED, File, Plan, Requirement, Snapshot
@@ -61,6 +62,12 @@ def take(here: Here, deadline: float) -> Taken:
         except FileNotFoundError as why:
             taken.refused[unit.key()] = "%s is gone" % why.filename
             continue
+        except (OSError, ValueError) as why:
+            # what one unit reads is odd; a store that takes nothing more is another matter
+            if isinstance(why, OSError) and why.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise
+            taken.refused[unit.key()] = str(why)
+            continue
         plan.add(unit.key(), digest)
         taken.kept[unit.key()] = digest
     data = plan.encode()
@@ -77,6 +84,7 @@ class _Keeper:
     def __init__(self, here: Here, target: Target) -> None:
         self.here = here
         self.target = target
+        self._since = selection.since(here)
         # Roots that stand in another form in files that escape them.
         self._odd = [name for name, value in here.rewritten.values if any(char in value for char in ' "\\')]
 
@@ -102,6 +110,8 @@ class _Keeper:
         if self.target.is_immutable(unit.source) and parts[0] == "registry":
             s.package = parts[3]
         if unit.run is not None:
+            if os.stat(unit.run.path + "/output").st_ctime_ns < self._since:
+                raise Refused("it ran under another configuration, salt or environment of C compilers")
             for each in self.target.dependencies(unit):
                 if each.name.startswith(fingerprint.SCRIPT_PREFIX):
                     # What made it must be what would make it now: compiler, linker, sources.
@@ -147,7 +157,8 @@ class _Keeper:
             if not self.here.store.has_blob(output.digest, output.size):
                 raise Refused("a blob is missing")
             mode = 0o777 if output.executable else 0o666
-            form = COPY if handed_out else LINK
+            # people strip and index what they were given, and a static library is that
+            form = COPY if handed_out or output.name.endswith(".a") else LINK
             s.files.append(File(form, relative, mode, digest=output.digest, size=output.size))
             second = os.path.dirname(path) + "/build-script-build"
             if unit.name.startswith(fingerprint.SCRIPT_PREFIX) and os.path.exists(second):
@@ -164,6 +175,8 @@ class _Keeper:
             s.requirements.append(Requirement("exists", need, ""))
         immutable = self.target.is_immutable(unit.source)
         package = "" if immutable else self.target.package(unit.source)
+        if package and not is_package_of(package, unit.directory):
+            raise Refused("its source lies in another package than its own")
         s.stamped = not immutable
         self._add_inputs(s, unit, package)
         self._add_fields(s, unit, package)
@@ -201,16 +214,24 @@ class _Keeper:
                     raise Refused("%s appeared" % item.path)
             elif memo.file_digest(path, self.here.store) != item.digest:
                 raise Refused("%s changed since it was compiled" % item.path)
+            if path.startswith(target) and not path.startswith(self._made_here(unit)):
+                raise Refused("%s lies in the target directory, and no build script made it" % item.path)
             if path.startswith(target) or (not package and path.startswith(self.here.call.cargo_home + "/")):
                 continue
             kind = SOURCE if item.kind == SOURCE and package else FILE if item.kind == SOURCE else item.kind
             s.inputs.append(Input(kind, self._place(path), item.digest))
         for dep in unit.candidate.env_deps:
+            if dep.name == "CARGO_PRIMARY_PACKAGE":
+                raise Refused("it hangs on what Cargo was asked for")
             if dep.state == "=":
                 bind(s, self.here, [n for n, value in self.here.roots.values if value in dep.value and n != HOME])
         self._add_surroundings(s, unit, package)
         if package:
             self._add_package(s, unit, package)
+
+    def _made_here(self, unit: Unit) -> Tuple[str, ...]:
+        """Where in the target directory lies what other units are known to have made."""
+        return unit.profile_dir + "/deps/", *(directory + "/build/" for _, directory in self.here.call.directories())
 
     def _add_surroundings(self, s: Snapshot, unit: Unit, package: str) -> None:
         """Where a proc macro may have looked around: the package, and what its build script left."""
@@ -254,8 +275,17 @@ class _Keeper:
         if s.requirements[-1].value != extra_digest(patterns, files):
             raise Refused("an extra input changed since it was compiled")
 
+    def _check_settings(self, unit: Unit) -> None:
+        """What the user puts into every key must be what it is now, for the plan will say that it is."""
+        transcript = Transcript()
+        toolchain.add_settings(transcript, self.here.settings, self.here.environ)
+        tags = {"salt", "nix salt", *["env " + name for name in self.here.settings.key_env_vars]}
+        if {pair for pair in unit.fields if pair[0] in tags} != set(transcript.fields):
+            raise Refused("it was compiled with another salt, or another value of a variable in key_env_vars")
+
     def _add_fields(self, s: Snapshot, unit: Unit, package: str) -> None:
         """What the action's key says of things that Cargo does not see."""
+        self._check_settings(unit)
         names: List[str] = []
         native: List[str] = []
         member = source = cwd = ""
@@ -288,10 +318,13 @@ class _Keeper:
                 self._add_file(s, self._local(path, unit, package), value.rpartition(" ")[2])
         if any(tag == "driver" for tag, _ in unit.fields):
             known = {item.path for item in s.inputs}
-            for place in {self._place(package), "<workspace>"}:
+            directory = package
+            while directory:
                 for name in CLIPPY_FILES:
-                    if place + "/" + name not in known:
-                        s.inputs.append(Input(ABSENT, place + "/" + name, ""))
+                    place = self._place(directory + "/" + name)
+                    if place not in known:
+                        s.inputs.append(Input(ABSENT, place, ""))
+                directory = directory.rpartition("/")[0]
         if not bound:
             where = source if member != "yes" else source.replace("<workspace>/", "", 1)
             here = self.here
@@ -321,7 +354,6 @@ class _Keeper:
 
     def _add_linker(self, s: Snapshot, unit: Unit, identity: str) -> None:
         """Find out which program is the linker that the key knows, and require it."""
-        from kachelib import toolchain
         from kachelib.action import linker_flags
 
         environ = self.here.environ

@@ -75,13 +75,14 @@ def maybe_start(command: "List[str]", environ: "Dict[str, str]", settings: "Sett
     mark = "%s/%s%d-%s" % (store.memo_dir(), HELPER, cargo, (_start_time(cargo) or b"").decode())
     if exists(mark):
         return
-    from kachelib import background
+    from kachelib import background, selection
     from kachelib.cargo_call import Unclear
 
     try:
         make_directories(store.memo_dir())
         write_file(mark, b"", 0o644)
         here = here_of_parent(command, environ, settings, store)
+        selection.since(here)
         background.start(lambda: _take_after(cargo, mark, here), MODULES)
     except (OSError, Unclear):
         pass

@@ -259,7 +259,10 @@ def _put_back(here: "Here", stamp: int, outcome: Outcome, order: "List[Snapshot]
     locks = _Locks()
     try:
         for triple in directories:
-            _make_target(here.call.build_dir + ("/" + triple if triple else ""))
+            place = here.call.build_dir + ("/" + triple if triple else "")
+            _make_target(place)
+            # CARGO_TARGET_TMPDIR: Cargo makes it only where it compiles what may use it.
+            make_directories(place + "/tmp")
         for directory in directories.values():
             make_directories(directory)
             if not locks.take(directory, here.cargo) or in_use(directory):

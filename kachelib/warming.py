@@ -7,7 +7,7 @@ only.
 import sys
 import time
 
-from kachelib import cargo_call, events, log, taker, warm
+from kachelib import cargo_call, events, log, selection, taker, warm
 from kachelib.cargo_call import Unclear
 from kachelib.conditions import Here
 from kachelib.events import Event
@@ -68,6 +68,7 @@ def on_probe(
         voice.debug("not warmed: %s" % why)
         return
     answer()
+    selection.since(here)
     outcome = once(here, event)
     for key, reason in outcome.left.items():
         voice.debug("left out: %s: %s" % (key[1], reason))

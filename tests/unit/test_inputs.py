@@ -350,6 +350,7 @@ def package(tmp_path: Path) -> Place:
 
 
 COUNTS: Dict[str, Change] = {
+    "an empty directory": make("empty/er"),
     "a new file": rewrite("migrations/2.sql", ""),
     "a new directory with a file": rewrite("a/b/c", ""),
     "a new Rust source, by name": rewrite("src/new.rs", ""),
@@ -370,12 +371,11 @@ COUNTS_NOT: Dict[str, Change] = {
     "a new *.md at the root": rewrite("CHANGELOG.md", ""),
     "LICENSE* at the root": rewrite("LICENSE-MIT", ""),
     "git": rewrite(".git/HEAD", "ref"),
-    "git, deeper": rewrite("vendor/x/.git/HEAD", "ref"),
+    "git, deeper": rewrite("templates/.git/HEAD", "ref"),
     "jj": rewrite(".jj/x", ""),
     "hg": rewrite(".hg/x", ""),
     "svn": rewrite("templates/.svn/x", ""),
     "this target directory": rewrite("target/debug/new", ""),
-    "an empty directory": make("empty/er"),
     "times": lambda place: os.utime(place.directory / "migrations/1.sql", (1, 1)),
     "a mode": lambda place: os.chmod(place.directory / "migrations/1.sql", 0o600),
 }
