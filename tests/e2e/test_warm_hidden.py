@@ -1,4 +1,4 @@
-"""What a unit hangs on and no fingerprint of Cargo's knows: after such a change, a warmed program is what Cargo alone makes.
+"""What a unit hangs on and no fingerprint of Cargo's knows: after such a change, what is warmed is what Cargo makes.
 
 Each case is a package whose program prints what it was made of: built and kept, changed, and built in a new target.
 """
@@ -351,7 +351,8 @@ def test_a_source_that_holds_a_path_and_its_length(site: Make, world: World) -> 
         fn main() {
             println!("cargo:rerun-if-changed=build.rs");
             let out = std::env::var("OUT_DIR").unwrap();
-            std::fs::write(format!("{out}/gen.rs"), format!("pub static D: [u8; {}] = *b{:?};", out.len(), out)).unwrap();
+            let text = format!("pub static D: [u8; {}] = *b{:?};", out.len(), out);
+            std::fs::write(format!("{out}/gen.rs"), text).unwrap();
         }
     """
     main = 'include!(concat!(env!("OUT_DIR"), "/gen.rs")); fn main() { println!("{}", D.len()); }\n'
