@@ -79,7 +79,7 @@ def meaning(spec: Spec) -> Tuple[Any, ...]:
         spec["kind"],
         sorted(spec["emit"].split(",")),
         spec["test"],
-        spec["source"].replace("./", ""),
+        spec["source"],
         spec["target"],
         spec["externs"],
         [(kind, path) for kind, path in spec["paths"] if kind != "dependency"],

@@ -65,7 +65,11 @@ def test_a_static_library_counts_by_content(place: Place) -> None:
     archive(place, "one/libfoo.a", "one")
     assert place.key(*STATIC) == first
     assert place.key("-l", "static:+whole-archive=foo", *STATIC[2:]) != first
-    assert place.key("-l", "static=foo:bar", *STATIC[2:]) != first
+    archive(place, "one/libbar.a", "one")
+    renamed = place.key("-l", "static=foo:bar", *STATIC[2:])
+    assert renamed != first
+    archive(place, "one/libbar.a", "two")
+    assert place.key("-l", "static=foo:bar", *STATIC[2:]) != renamed
 
 
 def test_a_static_library_must_be_there_exactly_once_and_whole(place: Place) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kachelib import archive, collect
 from kachelib.collect import Collected, NotStored
-from kachelib.entry import FILE, Candidate, Input, Output
+from kachelib.entry import ABSENT, FILE, Candidate, Input, Output
 from kachelib.key import digest_bytes
 from kachelib.store import digest_file
 from tests.actions import Place
@@ -124,7 +124,8 @@ def library(place: Place, content: bytes = b"1") -> List[str]:
 def test_a_library_that_the_sources_name_becomes_an_input(place: Place) -> None:
     candidate = checked(place, OWN + NATIVE, *library(place), source=LINK)
     path = place.directory / "native" / "libnumber.a"
-    added = candidate.inputs[-1]
+    added, absent = candidate.inputs[-2:]
+    assert (absent.kind, absent.path) == (ABSENT, "<workspace>/native/number.lib")
     assert (added.kind, added.path, added.digest) == (FILE, "<workspace>/native/libnumber.a", digest_file(str(path)))
 
 
@@ -134,7 +135,7 @@ def test_a_library_that_the_arguments_name_is_in_the_key_already(place: Place) -
 
 def test_one_of_each_counts_both(place: Place) -> None:
     arguments = [*library(place), "-l", "static=number"]
-    assert len(checked(place, OWN + NATIVE, *arguments, source=LINK).inputs) == 2
+    assert len(checked(place, OWN + NATIVE, *arguments, source=LINK).inputs) == 3
 
 
 def test_a_library_that_is_not_found_is_not_stored(place: Place) -> None:
@@ -162,7 +163,7 @@ def test_a_library_that_is_found_twice_is_not_stored(place: Place) -> None:
     ],
 )
 def test_the_ways_to_write_the_attribute(place: Place, text: str) -> None:
-    assert checked(place, OWN + NATIVE, *library(place), source=text).inputs[-1].path.endswith("libnumber.a")
+    assert checked(place, OWN + NATIVE, *library(place), source=text).inputs[-2].path.endswith("libnumber.a")
 
 
 def test_a_dynamic_library_in_the_sources_brings_no_objects(place: Place) -> None:
@@ -177,8 +178,9 @@ def test_rustc_itself_makes_no_foreign_members(tmp_path: Path, rust: "dict[str, 
         command = [f"{rust['sysroot']}/bin/rustc", "--crate-type", "lib", "--emit=link,metadata", "--out-dir", "."]
         subprocess.run([*command, *more, "lib.rs"], cwd=tmp_path, check=True)
         found = archive.members(str(tmp_path / "liblib.rlib"))
-        foreign = [name for name in found if not name.endswith(archive.OWN_SUFFIXES) and name not in archive.TABLES]
-        assert foreign == []
+        known = (*archive.TABLES, *archive.OWN_NAMES)
+        own = [name for name in found if name.startswith("lib.") and name.endswith(archive.OWN_SUFFIXES)]
+        assert [name for name in found if name not in own and name not in known] == []
         assert any(name.endswith(".rmeta") for name in found)
 
 

@@ -23,7 +23,7 @@ RMETA, RLIB = f"lib{STEM}.rmeta", f"lib{STEM}.rlib"
 
 def archive(data: bytes = b"") -> bytes:
     """A library with one member."""
-    head = b"%-16s%-12d%-6d%-6d%-8s%-10d`\n" % (b"x.rcgu.o/", 0, 0, 0, b"644", len(data))
+    head = b"%-16s%-12d%-6d%-6d%-8s%-10d`\n" % (b"x-1.0.rcgu.o/", 0, 0, 0, b"644", len(data))
     return b"!<arch>\n" + head + data + b"\n" * (len(data) % 2)
 
 
