@@ -212,7 +212,8 @@ class Run:
 
     def _is_own(self, word: str, here: Here) -> bool:
         """Whether a path lies where its content is known otherwise."""
-        places = [here.call.build_dir, here.call.cargo_home, here.tools.sysroot, self.package]
+        build_dir = here.call.build_dir
+        places = [build_dir, os.path.realpath(build_dir), here.call.cargo_home, here.tools.sysroot, self.package]
         return any(word == place or word.startswith(place + "/") for place in places)
 
     def _has_library(self, value: str) -> bool:
