@@ -280,7 +280,7 @@ def _refusal(plan: Plan, sources: "List[str]") -> "Optional[Refusal]":
     if "staticlib" in plan.crate_types and "link" in plan.emit and any(extern.path for extern in plan.externs):
         return Refusal("staticlib")
     for name, value in plan.options:
-        if name[:1] == "-" and name[1:2] != "-" and len(name) > 2:
+        if name[:2] in ("-g", "-O", "-v") and len(name) > 2:
             # -gClto=fat: a flag, and an option behind it
             return Refusal("combined_options", name)
         if name == "-o":

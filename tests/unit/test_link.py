@@ -111,9 +111,15 @@ def test_files_that_were_linked_are_inputs(place: Place) -> None:
 
 def test_rustcs_own_temporaries_and_the_toolchain_are_none(place: Place) -> None:
     own = library(place.out, "x-1.x.0123456789abcdef-cgu.0.rcgu.o")
-    temporary = library(place.out / "rustcAbCdEf", "symbols.o")
+    temporary = place.out / "rustcAbCdEf" / "symbols.o"
     found = inputs_of(place, [str(own), str(temporary), f"{SYSROOT}/lib/rustlib/x/lib/libstd-1.rlib", "-o", "x"])
     assert found == {}
+
+
+def test_a_directory_of_ones_own_that_is_called_like_rustcs(place: Place) -> None:
+    """rustc's is gone once it has linked."""
+    mine = library(place.out / "rustcAbCdEf", "symbols.o")
+    assert len(inputs_of(place, [str(mine), "-o", "x"])) == 1
 
 
 def test_a_macros_metadata_of_older_compilers_is_gone_and_no_input(place: Place) -> None:

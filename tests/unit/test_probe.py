@@ -161,6 +161,7 @@ def test_a_linker_is_its_banners_and_what_it_links_into_everything(write: Write,
         "script " + digest_file(cc),
         "machine x86_64-linux-gnu",
         "ld GNU ld 2.40",
+        "script " + digest_file(ld),
         "crt1.o " + digest_file(str(tmp_path / "lib/crt1.o")),
         "libc.so.6 " + digest_file(str(tmp_path / "lib/libc.so.6")),
     ]

@@ -207,6 +207,10 @@ def test_the_order_of_options_is_kept() -> None:
     assert found.last_codegen("lto") is None
 
 
+def test_an_option_behind_a_flag_is_refused() -> None:
+    assert refused("-gClto=fat") == "combined_options"
+
+
 def test_an_unknown_option_is_kept_and_not_dropped() -> None:
     found = plan("--brand-new", "--brand-new=value", "-Qx")
     assert found.options[-3:] == [("--brand-new", ""), ("--brand-new", "value"), ("-Qx", "")]
