@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from kachelib.entry import Candidate
     from kachelib.key import Transcript
 
+# What a shell between Cargo and kache changes: dash sets PWD, bash counts SHLVL and sets _.
+SHELL_VARIABLES = ("PWD", "OLDPWD", "SHLVL", "_")
+
 # How long to wait for another process that compiles the same thing, in seconds. Longer than any compile that people
 # wait for.
 PATIENCE = 900.0

@@ -271,12 +271,12 @@ def _library(name: str, directories: "List[str]", sysroot: str, action: "Action"
         return done.stdout.decode("utf-8", "surrogateescape")
 
     try:
+        places = [absolute(place, action.cwd) for place in probe.search_directories(ask)["libraries"]]
         for file in ("lib" + name + ".so", "lib" + name + ".a"):
             path = ask(["-print-file-name=" + file]).strip()
             if path.startswith("/") and exists(path):
                 found.append(path)
             # One that appears may be the one as well.
-            places = [absolute(place, action.cwd) for place in probe.search_directories(ask)["libraries"]]
             found += [place + "/" + file for place in places if not exists(place + "/" + file)]
     except OSError:
         pass

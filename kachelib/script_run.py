@@ -32,7 +32,7 @@ OBJECTS = (b"!<arch>\n", b"\x7fELF", b"\xcf\xfa\xed\xfe", b"BC\xc0\xde")
 
 COMMIT_DIGITS = 7
 # What a build script that asks git is likely to hold; and one that asks whether files are as they were committed.
-GIT = (b"git", b"vergen", b"shadow_rs", b"built::")
+GIT = (b"git", b"built::")
 DIRTY = (b"dirty", b'"status"', b'"diff"', b"vergen", b"shadow_rs")
 
 # A link that leads back to where it lies makes paths without an end.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 NULL_DEVICE = (1, 3)
 
 # Of a shell, of Cargo's choice of a directory, and of kache itself: no compiler reads these.
-NOT_READ = ("PWD", "OLDPWD", "SHLVL", "_", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "CARGO_CACHE_RUSTC_INFO")
+NOT_READ = (*invocation.SHELL_VARIABLES, "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "CARGO_CACHE_RUSTC_INFO")
 NOT_READ_PREFIX = "KACHE_"
 
 # Arguments that name no file, as long as their values have no slash and hold none of FILES_BY_NAME.

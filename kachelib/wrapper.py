@@ -11,6 +11,7 @@ from kachelib import action as actions
 from kachelib import config, events, extra_inputs, inputs, invocation, outcome, replay, roots, rustc, toolchain
 from kachelib.invocation import (
     PATIENCE,
+    SHELL_VARIABLES,
     Invocation,
     answer,
     complain,
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
 # How Cargo asks about a target, before it opens the target's directory.
 TARGET_PROBE = ["-", "--crate-name", "___"]
-
-# dash sets PWD, bash counts SHLVL and sets _ (compile.py gives the compiler what they were).
-SHELL_VARIABLES = ("PWD", "OLDPWD", "SHLVL", "_")
 
 # Above this, arguments go to the compiler in a file: no Unix allows less.
 LONG_COMMAND = 100_000
