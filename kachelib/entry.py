@@ -44,6 +44,7 @@ SOURCE = "s"
 FILE = "f"
 ABSENT = "a"
 MISSING = "m"
+PLACE = "p"
 
 
 class Input:
@@ -51,9 +52,11 @@ class Input:
 
     kind: SOURCE, a Rust source (``foo.rs`` and ``foo/mod.rs`` exclude each
     other); FILE, anything else; ABSENT, what was looked for and not there;
-    MISSING, the same for several names in one directory. path: with
+    MISSING, the same for several names in one directory; PLACE, a directory
+    that was searched, whatever is in it, with a slash behind it. path: with
     placeholders. digest: 64 hex digits of the content, "" of ABSENT, of
-    MISSING the names, joined by slashes.
+    MISSING the names, joined by slashes, of PLACE the first of those before
+    it that is the same directory, "" for none.
     """
 
     __slots__ = ("digest", "kind", "path")

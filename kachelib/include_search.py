@@ -18,7 +18,7 @@ from kachelib.cc import DIALECT, KEY, Plan
 from kachelib.cc_action import Action
 from kachelib.cc_probe import Questions
 from kachelib.cc_toolchain import GCC
-from kachelib.entry import ABSENT, FILE, MISSING, Input
+from kachelib.entry import ABSENT, FILE, MISSING, PLACE, Input
 from kachelib.include_scan import (
     ANGLED,
     COMPUTED,
@@ -32,6 +32,7 @@ from kachelib.include_scan import (
     Text,
     uses,
 )
+from kachelib.inputs import same_place
 from kachelib.roots import absolute
 from kachelib.store import Store, digest_file, read_file
 
@@ -42,7 +43,7 @@ GCC_PREAMBLE = "stdc-predef.h"
 GCC_PRECOMPILED = (".gch",)
 CLANG_PRECOMPILED = (".pch", ".gch")
 
-MEMO_VERSION = "2"
+MEMO_VERSION = "3"
 
 # How Clang's -v marks one.
 HEADER_MAP = " (headermap)"
@@ -57,18 +58,30 @@ class Unclear(Exception):
 
 class SearchPath:
     """quote, angle: directories in order, as the compiler joins names to them; gone: those that are not there; twice:
-    those that are another one of the list by another name."""
+    those that are another one of the list by another name; same: for each but ``gone``, what ``places`` says."""
 
-    def __init__(self, quote: list[str], angle: list[str], gone: list[str], twice: list[str]) -> None:
+    def __init__(self, quote: list[str], angle: list[str], gone: list[str], twice: list[str], same: list[str]) -> None:
         self.quote = quote
         self.angle = angle
         self.gone = gone
         self.twice = twice
+        self.same = same
+
+    def places(self, cwd: str) -> list[tuple[str, str]]:
+        """All directories that are there, absolute and each name once, with the first that is the same one."""
+        known: dict[tuple[int, int], str] = {}
+        found = {}
+        for each in (*self.quote, *self.angle, *self.twice):
+            place = absolute(each, cwd).rstrip("/") + "/"
+            if place not in found:
+                found[place] = same_place(place, place, known)
+        return list(found.items())
 
     def is_current(self, cwd: str) -> bool:
-        """Whether each directory is still there, or still not."""
+        """Whether each directory is still there, or still not, and none leads to another one than it did."""
         there = all(os.path.isdir(absolute(path, cwd)) for path in (*self.quote, *self.angle))
-        return there and not any(os.path.isdir(absolute(path, cwd)) for path in self.gone)
+        gone = not any(os.path.isdir(absolute(path, cwd)) for path in self.gone)
+        return there and gone and self.same == [same for _, same in self.places(cwd)]
 
 
 def search_path(action: Action, store: Store) -> SearchPath:
@@ -81,6 +94,7 @@ def search_path(action: Action, store: Store) -> SearchPath:
     body = memo.read(memo_path)
     if body is not None:
         known = SearchPath(*[part.split("\n") if part else [] for part in os.fsdecode(body).split("\0")])
+        del known.same[:1]
         if known.is_current(action.cwd):
             return known
     asked = Questions(action.compiler.program, action.environ)
@@ -92,7 +106,8 @@ def search_path(action: Action, store: Store) -> SearchPath:
     if answer is None:
         raise OSError("%s does not say where it looks for headers" % action.compiler.program)
     found = parse(os.fsdecode(answer[1]))
-    parts = (found.quote, found.angle, found.gone, found.twice)
+    found.same = [same for _, same in found.places(action.cwd)]
+    parts = (found.quote, found.angle, found.gone, found.twice, ["", *found.same])
     memo.write(memo_path, os.fsencode("\0".join("\n".join(part) for part in parts)))
     return found
 
@@ -137,7 +152,7 @@ def parse(text: str) -> SearchPath:
             current = None
         elif current is not None and line.startswith(" "):
             current.append(line[1:])
-    return SearchPath(quote, angle, gone, twice)
+    return SearchPath(quote, angle, gone, twice, [])
 
 
 class Missing:
@@ -149,6 +164,8 @@ class Missing:
         self.started_ns = started_ns
         self.names: dict[str, set[str]] = {}
         self.asked: set[str] = set()
+        # what was read and a directive that spells it out led to
+        self.reached: set[tuple[int, int]] = set()
         self.count = 0
         self.known: dict[str, tuple[int, int] | None] = {}
         # Files that are included once, by size: what is the same as one of them is not included, and no depfile tells.
@@ -208,6 +225,8 @@ class Missing:
                 if how in (HAS_QUOTED, HAS_ANGLED) and found not in read:
                     self.asked.add(place)
                 self.check_once(place)
+                if found in read and how in (QUOTED, ANGLED):
+                    self.reached.add(found)
                 if found in read or how in (HAS_QUOTED, HAS_ANGLED):
                     break
                 # In a branch that was not taken: nothing hangs on it.
@@ -218,7 +237,6 @@ class Missing:
                 return
         for place in before:
             self.add(place)
-
 
     def check_once(self, place: str) -> None:
         """Raise Unclear for the same content as that of a file which is included once, under another name: GCC compares
@@ -255,7 +273,7 @@ def missing(
     """
     found = Missing(action, search_path(action, store), started_ns)
     _check_kinds(found.path)
-    _check_twice(action, found.path)
+    _check_directories(action)
     found.once = _once(action, names, texts)
     read = {state for state in (found.identity(absolute(name, action.cwd)) for name in names) if state}
     if action.plan.dialect != DIALECT:
@@ -270,9 +288,9 @@ def missing(
         for how, header in text.headers:
             if how != WRAPPER:
                 found.look(how, header, includer, read)
-        if COMPUTED in text.traits:
-            for header in _possible(names, found.path, includer):
-                found.look(QUOTED, header, includer, read)
+    for name in names:
+        if COMPUTED in texts[name].traits:
+            _look_for_computed(found, names, name.rpartition("/")[0], read)
     wrappers = {name for text in texts.values() for how, name in text.headers if how == WRAPPER}
     for name in names if wrappers else ():
         asked = uses(read_file(absolute(name, action.cwd)) or b"", wrappers)
@@ -282,6 +300,8 @@ def missing(
             found.look(how, header, name.rpartition("/")[0], read)
     _add_precompiled(action, names, found)
     inputs = [Input(ABSENT, action.roots.normalise(absolute(path, action.cwd)), "") for path in found.path.gone]
+    for place, same in found.path.places(action.cwd):
+        inputs.append(Input(PLACE, action.roots.normalise(place), action.roots.normalise(same) if same else ""))
     for directory in sorted(found.names):
         listed = "/".join(sorted(found.names[directory]))
         inputs.append(Input(MISSING, action.roots.normalise(directory), listed))
@@ -297,16 +317,12 @@ def _check_kinds(path: SearchPath) -> None:
             raise Unclear("%s is searched" % each)
 
 
-def _check_twice(action: Action, path: SearchPath) -> None:
-    """Raise Unclear where a directory of the search path is another one of it by a link: the compiler passes over the
-    second, until the link leads elsewhere."""
-    kept = [absolute(each, action.cwd).rstrip("/") for each in (*path.quote, *path.angle)]
-    for each in path.twice:
-        place = absolute(each, action.cwd).rstrip("/")
-        real = os.path.realpath(place)
-        same = [other for other in kept if os.path.realpath(other) == real]
-        if place not in kept and any(os.path.normpath(name) != real for name in (place, *same)):
-            raise Unclear("%s is another directory of headers by a link" % each)
+def _check_directories(action: Action) -> None:
+    """Raise Unclear where a file stands for a directory of headers: it is passed over until it is one."""
+    for _, directory in action.plan.search:
+        place = absolute(directory, action.cwd)
+        if os.path.exists(place) and not os.path.isdir(place):
+            raise Unclear("%s is no directory" % directory)
 
 
 def _once(action: Action, names: list[str], texts: dict[str, Text]) -> dict[int, list[str]]:
@@ -324,14 +340,47 @@ def _once(action: Action, names: list[str], texts: dict[str, Text]) -> dict[int,
     return found
 
 
-def _possible(names: list[str], path: SearchPath, includer: str) -> Iterator[str]:
-    """Every way in which a macro may have named one of the files that were read."""
+def _look_for_computed(found: Missing, names: list[str], includer: str, read: set[tuple[int, int]]) -> None:
+    """Look for every file that was read by all names that a macro may have for it, seen from ``includer``.
+
+    Compilers write paths in their own way, so a directory is known by what it is, not by its name. Raises Unclear for a
+    file that lies in none that is searched, and that no directive names.
+    """
+    cwd = found.action.cwd
+    tops: dict[tuple[int, int] | None, set[str]] = {}
+    for place in {absolute(place, cwd) for place in (includer, *found.path.quote, *found.path.angle)}:
+        tops.setdefault(_identity(place), set()).add("")
+        if found.action.compiler.family == GCC:
+            # It may call a header by the name that a link leads to.
+            for link in _links(place):
+                tops.setdefault(_identity(place + "/" + link), set()).add(link)
+    tops.pop(None, None)
     for name in names[1:]:
-        for directory in (includer, *path.quote, *path.angle):
-            if name.startswith(directory + "/"):
-                yield name[len(directory) + 1 :]
-        if not name.startswith("/"):
-            yield name
+        path = absolute(name, cwd)
+        headers = set() if name.startswith("/") else {name}
+        for end in [index for index, letter in enumerate(path) if letter == "/"] + [len(path)]:
+            headers.update((top + path[end:]).lstrip("/") for top in tops.get(_identity(path[:end] or "/"), ()))
+        if not headers and found.identity(path) not in found.reached:
+            raise Unclear("#include of a macro, which may name %s" % name)
+        for header in sorted(headers):
+            found.look(QUOTED, header, includer, read)
+
+
+def _links(place: str) -> list[str]:
+    """The names of links in a directory."""
+    try:
+        with os.scandir(place) as entries:
+            return [entry.name for entry in entries if entry.is_symlink()]
+    except OSError:
+        return []
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    return (state.st_dev, state.st_ino)
 
 
 def _add_precompiled(action: Action, names: list[str], found: Missing) -> None:
@@ -343,3 +392,8 @@ def _add_precompiled(action: Action, names: list[str], found: Missing) -> None:
                 # It stands for whatever the header was when it was made.
                 raise Unclear("%s stands beside it" % path)
             found.add(path)
+    for directory, missing in found.names.items() if gcc else ():
+        # GCC takes name.gch where there is no name as well; inputs.py looks for it as for the name.
+        there = set(os.listdir(directory)) if os.path.isdir(directory) else set()
+        if any(name + ending in there for name in missing for ending in GCC_PRECOMPILED):
+            raise Unclear("a precompiled header stands for one that is looked for in %s" % directory)

@@ -11,7 +11,7 @@ import time
 from blake3 import blake3
 
 from kachelib import memo
-from kachelib.entry import ABSENT, FILE, MISSING, SOURCE
+from kachelib.entry import ABSENT, FILE, MISSING, PLACE, SOURCE
 from kachelib.key import digest_bytes
 from kachelib.roots import exists
 from kachelib.store import digest_file
@@ -83,12 +83,16 @@ def _changed_file(candidate: "Candidate", action: "Asked", store: "Store") -> st
     paths = []
     present = []
     missing: "List[Tuple[str, str]]" = []
+    places: "Dict[Tuple[int, int], str]" = {}
     for item in candidate.inputs:
         path = action.roots.localise(item.path)
         if not path:
             return "%s is not known here" % item.path
         if item.kind == MISSING:
             missing.append((path, item.digest))
+        elif item.kind == PLACE:
+            if same_place(item.path, path, places) != item.digest:
+                return "%s leads elsewhere" % item.path
         elif item.kind != ABSENT:
             paths.append(path)
             present.append(item)
@@ -124,6 +128,17 @@ def _changed_file(candidate: "Candidate", action: "Asked", store: "Store") -> st
     return ""
 
 
+def same_place(name: str, path: str, known: "Dict[Tuple[int, int], str]") -> str:
+    """Which of the ``known`` directories, {what tells it: name}, the one at ``path`` is; "" for none, and then ``name``
+    is known as well. A compiler looks once into a directory of many names."""
+    try:
+        state = posix.stat(path)
+    except OSError:
+        return ""
+    first = known.setdefault((state.st_dev, state.st_ino), name)
+    return first if first != name else ""
+
+
 def _look_for(
     missing: "List[Tuple[str, str]]", known: bytes
 ) -> "Tuple[List[Tuple[bytes, Optional[posix.stat_result]]], str]":
@@ -142,8 +157,10 @@ def _look_for(
         found.append((identity, state))
         if known[index * DIRECTORY_STATE : (index + 1) * DIRECTORY_STATE] != identity:
             for name in names.split("/"):
-                if _would_be_read(directory + "/" + name):
-                    return found, directory + "/" + name
+                # GCC takes x.h.gch for x.h, wherever it looks for that.
+                for path in (directory + "/" + name, directory + "/" + name + ".gch"):
+                    if _would_be_read(path):
+                        return found, path
     return found, ""
 
 

@@ -3,9 +3,11 @@
 import os
 import shutil
 import struct
+import subprocess
 import time
+from functools import partial
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, List, Optional
 
 import pytest
 
@@ -321,3 +323,92 @@ def test_the_language_that_gettext_prefers() -> None:
 
     assert layout(LANG="de_DE.UTF-8", LANGUAGE="fr") != layout(LANG="de_DE.UTF-8")
     assert layout(LANG="C", LANGUAGE="fr") == layout(LANG="C")
+
+
+SPELLINGS = (["-I./sys"], ["-Isys/"], ["-I{base}/sys/"], ["-isystem", "./sys"], ["-Isub/../sys"])
+
+
+@pytest.mark.parametrize("search", SPELLINGS)
+@pytest.mark.parametrize("name", ['"d.h"', "<d.h>", '"in/../d.h"'])
+def test_a_macro_names_a_header_of_a_directory_that_is_spelled_otherwise(
+    project: Project, cc: str, search: List[str], name: str
+) -> None:
+    """Compilers write the paths of headers in another way than the options."""
+    project.write({"main.c": f"#define W {name}\n#include W\n", "sys/d.h": "int sys;\n", "sys/in/x": "", "inc/x": ""})
+    project.write({"sub/x": "", "inc/in/x": ""})
+    words = [word.format(base=project.build) for word in search]
+    change = partial(project.write, {"inc/d.h": "int inc;\n"})
+    check(project, change, cc, "-Iinc", *words, "-c", "main.c", "-o", "main.o")
+
+
+def test_a_macro_names_a_header_that_is_a_link(project: Project, cc: str) -> None:
+    """GCC may call a header of a system directory by the name that the link leads to."""
+    project.write({"main.c": "#define W <d.h>\n#include W\n", "r/real.h": "int sys;\n", "inc/x": ""})
+    place = project.build / "sys/long/name"
+    place.mkdir(parents=True)
+    (place / "d.h").symlink_to("../../../r/real.h")
+    change = partial(project.write, {"inc/d.h": "int inc;\n"})
+    check(project, change, cc, "-Iinc", "-isystem", str(place), "-c", "main.c", "-o", "main.o")
+
+
+@pytest.mark.parametrize("before", ["linked", "made", "gone"])
+@pytest.mark.parametrize("option", ["-isystem", "-idirafter", "-I"])
+def test_a_directory_of_the_search_path_becomes_another_one_of_it(
+    project: Project, cc: str, before: str, option: str
+) -> None:
+    """The compiler looks into it once, and of -I and -isystem at the place of the latter."""
+    project.write({"main.c": "#include <h.h>\n", "a/h.h": "int a;\n", "c/h.h": "int c;\n", "other/x": ""})
+    place = project.build / "b"
+    if before == "linked":
+        place.symlink_to("other")
+    elif before == "made":
+        place.mkdir()
+
+    def lead_elsewhere() -> None:
+        if before == "linked":
+            place.unlink()
+        elif before == "made":
+            place.rmdir()
+        place.symlink_to("a")
+
+    check(project, lead_elsewhere, cc, "-Ia", "-Ic", option, "b", "-c", "main.c", "-o", "main.o")
+
+
+def test_a_file_on_the_search_path_becomes_a_directory(project: Project, cc: str) -> None:
+    project.write({"main.c": "#include <h.h>\n", "a": "", "c/h.h": "int c;\n"})
+
+    def make_directory() -> None:
+        (project.build / "a").unlink()
+        project.write({"a/h.h": "int a;\n"})
+
+    check(project, make_directory, cc, "-Ia", "-Ic", "-c", "main.c", "-o", "main.o")
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_a_precompiled_header_stands_for_none(
+    project: Project, require_tool: Callable[[str], str], kind: str
+) -> None:
+    require_tool("gcc")
+    project.write({"main.c": "#include <h.h>\n", "a/x": "", "c/h.h": "int c;\n", "made/h.h": "int made;\n"})
+    place = project.build / "a/h.h.gch"
+
+    def precompile() -> None:
+        if kind == "directory":
+            place.mkdir()
+        target = place if kind == "file" else place / "one"
+        words = ["gcc", "-Ia", "-Ic", "-x", "c-header", "made/h.h", "-o", str(target)]
+        subprocess.run(words, cwd=project.build, env=project.world.env, check=True)
+
+    check(project, precompile, "gcc", "-Ia", "-Ic", "-c", "main.c", "-o", "main.o")
+
+
+def test_a_warning_names_the_option_for_a_depfile(project: Project, require_tool: Callable[[str], str]) -> None:
+    """Clang says that what is preprocessed already needs none."""
+    require_tool("clang")
+    project.write({"main.i": "int one;\n"})
+    words = ["clang", "-c", "main.i", "-o", "main.o"]
+    for option in ("-MD", "-Wp,-MD,main.d", "-MD"):
+        settle()
+        found, _ = project.cached([*words, option], ["main.o"])
+        fresh = project.fresh([*words, option], ["main.o"])
+        assert (found.status, found.outputs, found.said) == (fresh.status, fresh.outputs, fresh.said)
