@@ -48,6 +48,7 @@ TEXTS = (
     *("builds", "completions", "difference", "past", "root_cause", "root_text", "shells", "why"),
     *("follower", "footprint", "lookout", "monitor", "overview", "panes", "sight", "stream", "tabs", "tally"),
     *("bench_command", "checks", "doctor", "integrity", "migrate", "reach", "service", "setup", "trial"),
+    *("daemon_command", "listing", "purge", "sync_command", "warm_command"),
 )
 
 

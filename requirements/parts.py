@@ -28,6 +28,8 @@ CRYPTO = re.compile(
     r"|Random/(?:__init__|random)|Util/(?:__init__|_bytes|_cpu_features|_file_system|_raw_api|asn1|number))\.py"
     r"|Crypto/(?:Hash/_SHA512|Hash/_keccak|Math/_nat\w*|PublicKey/_ed25519|Util/_cpuid_c)\.abi3\.so"
 )
+# Of these what only other systems, or other users of boto3's transfers, import.
+UNUSED = re.compile(r"s3transfer/processpool\.py|urllib3/contrib/(?:emscripten/|_?securetransport|appengine|ntlmpool)")
 # Services whose descriptions botocore keeps: S3, and those through which one signs in.
 SERVICES = ("s3", "sts", "sso", "sso-oidc", "signin")
 ENDPOINTS = ("s3", "sts", "portal.sso", "oidc", "signin")  # the same as endpoints.json calls them
@@ -146,6 +148,8 @@ def wanted_of_wheel(name: str) -> bool:
     if LICENCE.search(name):
         return True
     if ".dist-info/" in name or name.endswith((".pyi", "py.typed", ".tar.gz", "examples-1.json", "/")):
+        return False
+    if UNUSED.match(name):
         return False
     described = re.match(r"(?:botocore|boto3)/(?:data/([^/]+)/|examples/)", name)
     return described is None or described[1] in SERVICES
