@@ -80,10 +80,10 @@ def check(pattern: str) -> None:
 
 def matches(pattern: str, path: str) -> bool:
     """Whether ``pattern`` names ``path``; both absolute or both relative. Raises ValueError for a malformed pattern."""
-    if pattern.startswith("/") != path.startswith("/"):
-        return False
     names = _split(normalise(path))
-    return any(_match_names(wanted, names) for wanted in alternatives(pattern))
+    wanted = alternatives(pattern)
+    suits = [one.startswith("/") == path.startswith("/") for one in _without_braces(pattern)]
+    return any(suited and _match_names(each, names) for suited, each in zip(suits, wanted))
 
 
 def leaves(pattern: str) -> bool:

@@ -164,6 +164,8 @@ def test_agrees_with_the_plain_reading(pattern: str, path: str) -> None:
 
 
 @given(st.text("ab/{},", max_size=12), PATHS)
+@example("{/,a{}}", "b")
+@example("{a,/b}", "/b")
 def test_braces_are_the_union_of_their_alternatives(pattern: str, path: str) -> None:
     def spread(text: str) -> List[str]:
         close = text.find("}")
