@@ -1,6 +1,9 @@
 """One C project in several places: what binds an object to its place, and what maps it."""
 
+import shlex
 from typing import Dict, List
+
+import pytest
 
 from tests.cc.conftest import MAIN
 from tests.cc.project import COMPILE, NAMES, Project, settle
@@ -62,6 +65,24 @@ def test_two_copies_in_one_repository(project: Project) -> None:
             project.env = {"KACHE_BASE_DIR": str(project.build)} if based else {}
             results.append(project.cached(["gcc", "-g", *COMPILE], NAMES)[0].result)
         assert results[1] == ("local_hit" if based else "miss"), results
+
+
+@pytest.mark.parametrize("variables", [{}, {"KACHE_DISABLED": "1"}])
+def test_what_is_not_cached_has_the_name_of_its_directory_from_the_shell(
+    project: Project, variables: Dict[str, str]
+) -> None:
+    """The shell began elsewhere, and went to the directory by a link."""
+    link = project.world.root / "link"
+    link.symlink_to(project.base)
+    words = ["gcc", "-g", "-gsplit-dwarf", *COMPILE]
+    found = []
+    for command in (words, [str(project.kache.path), *words]):
+        script = f"cd {link}; {shlex.join(command)}; true"
+        env = {**variables, "PWD": str(project.world.root)}
+        run = project.world.run(["bash", "-c", script], cwd=project.world.root, env=env).ok()
+        assert not run.events or run.events[-1]["result"] == "passthrough"
+        found.append(project.outputs(NAMES))
+    assert found[0] == found[1] and str(link).encode() in (found[0]["main.o"] or b"")
 
 
 def test_a_working_directory_by_a_link_is_the_same_place(project: Project) -> None:
