@@ -28,11 +28,12 @@ PAGE = 1000
 
 
 class Job(NamedTuple):
-    """One object to move. key: in the remote."""
+    """One object to move. key: in the remote; listed: the remote said itself that it has it."""
 
     key: str
     wanted: Optional[Callable[[Head], None]] = None  # of a pull
     outgoing: Optional[Callable[[], transfer.Outgoing]] = None  # of a push
+    listed: bool = False
 
 
 class Tally:
@@ -85,7 +86,16 @@ def pulls(jobs: Sequence[Job], mover: Transfer, tally: Tally, threads: int, told
 
 def _pull(mover: Transfer, job: Job) -> Arrived:
     assert job.wanted is not None
-    return mover.pull(job.key, job.wanted)
+    try:
+        return mover.pull(job.key, job.wanted)
+    except Missing:
+        if not job.listed or not still_there(mover, {job.key}, 1):
+            raise
+    try:
+        return mover.pull(job.key, job.wanted)
+    except Missing as error:
+        # A server that has just begun may know names before it finds what they name.
+        raise RemoteError(f"{error}, though it lists it") from None
 
 
 def pushes(jobs: Sequence[Job], mover: Transfer, tally: Tally, threads: int, told: Callable[[int], None]) -> None:
@@ -247,7 +257,7 @@ def of_entries(listed: Iterable[Listed], known: Set[str]) -> List[Job]:
     for each in listed:
         found = entry_of_key(each.key)
         if found is not None and found[1] not in known:
-            jobs.append(_entry_job(*found))
+            jobs.append(_entry_job(*found)._replace(listed=True))
     return jobs
 
 

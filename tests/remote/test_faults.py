@@ -1,10 +1,11 @@
 """What networks and overloaded servers do: detected, and retried or missed, and never stored."""
 
 import io
+import json
 import random
 import struct
 from pathlib import Path
-from typing import Callable, Iterator, List, NamedTuple
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional
 
 import pytest
 
@@ -473,3 +474,36 @@ def test_a_name_that_a_cut_upload_left_gives_way(site: Site, run: Sync) -> None:
     assert run("push").document["to_push"] == keys[:2]
     assert run("push").document["to_push"] == []
     assert pulls_all(site, run)
+
+
+@pytest.mark.parametrize("times", [1, None])
+def test_an_object_that_is_listed_and_not_to_be_had_is_no_success(
+    site: Site, times: Optional[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A server that has just begun may know names before it finds what they name."""
+    site.fill(2)
+    key, _ = site.push()
+    crate, _, name = key.partition("/")
+    gone = faults.s3_error(404, "NoSuchKey")
+    site.proxy.rule(action=gone, method="GET", path_contains=f"{crate}/{name}", times=times)
+    told = site.sync(site.b, "--pull", "--all", monkeypatch=monkeypatch, capsys=capsys)
+    assert (told.code, len(keys_of(site.b))) == ((0, 2) if times else (1, 1))
+    assert ("though it lists it" in json.dumps(told.document) + told.stderr) == (times is None)
+
+
+def test_an_object_that_went_after_the_listing_is_passed_over(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.fill(2)
+    key, _ = site.push()
+    taken = site.mover(site.a).remote
+    listing = sync.of_listing
+
+    def then_gone(*words: Any) -> List[remote.Listed]:
+        found = listing(*words)
+        taken.delete(key)
+        return found
+
+    monkeypatch.setattr(sync, "of_listing", then_gone)
+    told = site.sync(site.b, "--pull", "--all", monkeypatch=monkeypatch, capsys=capsys)
+    assert (told.code, len(keys_of(site.b))) == (0, 1)
