@@ -268,7 +268,7 @@ def _restore(environ: "Dict[bytes, bytes]") -> None:
     given = read_file("/proc/%d/environ" % posix.getppid()) if sys.platform == "linux" else None
     if given is not None:
         parent = dict(_pairs(given.split(b"\0")))
-        # dash leaves another name of the directory that it is in; then the caller gave it, a shell that has moved there.
+        # dash leaves another name of its directory: then the caller gave it, perhaps a shell that has moved there.
         given_name = environ.get(b"PWD", b"") != posix.getcwdb()
         for name in SHELL_VARIABLES:
             if name == b"PWD" and given_name:
