@@ -168,6 +168,7 @@ class Missing:
         self.reached: set[tuple[int, int]] = set()
         self.count = 0
         self.known: dict[str, tuple[int, int] | None] = {}
+        self.directories: dict[str, tuple[int, int] | None] = {}
         # Files that are included once, by size: what is the same as one of them is not included, and no depfile tells.
         self.once: dict[int, list[str]] = {}
         # Where clang-cl looks besides for "name": beside each file on the way to the one that names it.
@@ -189,6 +190,16 @@ class Missing:
                 raise Unclear("%s appeared during the compile" % path)
             self.known[path] = (state.st_dev, state.st_ino)
         return self.known[path]
+
+    def directory(self, path: str) -> tuple[int, int] | None:
+        """What tells what is at ``path`` (absolute), a directory or not, from others; None where nothing is."""
+        if path not in self.directories:
+            try:
+                state = os.stat(path or "/")
+                self.directories[path] = (state.st_dev, state.st_ino)
+            except OSError:
+                self.directories[path] = None
+        return self.directories[path]
 
     def add(self, path: str) -> None:
         """``path`` (absolute) must not appear."""
@@ -288,9 +299,8 @@ def missing(
         for how, header in text.headers:
             if how != WRAPPER:
                 found.look(how, header, includer, read)
-    for name in names:
-        if COMPUTED in texts[name].traits:
-            _look_for_computed(found, names, name.rpartition("/")[0], read)
+    for includer in sorted({name.rpartition("/")[0] for name in names if COMPUTED in texts[name].traits}):
+        _look_for_computed(found, names, includer, read)
     wrappers = {name for text in texts.values() for how, name in text.headers if how == WRAPPER}
     for name in names if wrappers else ():
         asked = uses(read_file(absolute(name, action.cwd)) or b"", wrappers)
@@ -349,17 +359,17 @@ def _look_for_computed(found: Missing, names: list[str], includer: str, read: se
     cwd = found.action.cwd
     tops: dict[tuple[int, int] | None, set[str]] = {}
     for place in {absolute(place, cwd) for place in (includer, *found.path.quote, *found.path.angle)}:
-        tops.setdefault(_identity(place), set()).add("")
+        tops.setdefault(found.directory(place), set()).add("")
         if found.action.compiler.family == GCC:
             # It may call a header by the name that a link leads to.
             for link in _links(place):
-                tops.setdefault(_identity(place + "/" + link), set()).add(link)
+                tops.setdefault(found.directory(place + "/" + link), set()).add(link)
     tops.pop(None, None)
     for name in names[1:]:
         path = absolute(name, cwd)
         headers = set() if name.startswith("/") else {name}
         for end in [index for index, letter in enumerate(path) if letter == "/"] + [len(path)]:
-            headers.update((top + path[end:]).lstrip("/") for top in tops.get(_identity(path[:end] or "/"), ()))
+            headers.update((top + path[end:]).lstrip("/") for top in tops.get(found.directory(path[:end]), ()))
         if not headers and found.identity(path) not in found.reached:
             raise Unclear("#include of a macro, which may name %s" % name)
         for header in sorted(headers):
@@ -373,14 +383,6 @@ def _links(place: str) -> list[str]:
             return [entry.name for entry in entries if entry.is_symlink()]
     except OSError:
         return []
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        state = os.stat(path)
-    except OSError:
-        return None
-    return (state.st_dev, state.st_ino)
 
 
 def _add_precompiled(action: Action, names: list[str], found: Missing) -> None:
