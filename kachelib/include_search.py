@@ -43,7 +43,7 @@ GCC_PREAMBLE = "stdc-predef.h"
 GCC_PRECOMPILED = (".gch",)
 CLANG_PRECOMPILED = (".pch", ".gch")
 
-MEMO_VERSION = "3"
+MEMO_VERSION = "4"
 
 # How Clang's -v marks one.
 HEADER_MAP = " (headermap)"
@@ -89,7 +89,12 @@ def search_path(action: Action, store: Store) -> SearchPath:
     words = search_words(action.plan)
     variables = [name + "=" + action.environ[name] for name in sorted(action.environ) if _counts(name)]
     compiler = action.compiler
-    subject = "\n".join([MEMO_VERSION, compiler.text, compiler.program, action.cwd, *words, "", *variables])
+    if action.plan.dialect == DIALECT:
+        last = ["-x", language(action), os.devnull]
+    else:
+        last = ["/TC" if action.plan.language == "c" else "/TP", "--", os.devnull]
+    # C and C++ have their own directories, and variables that name more.
+    subject = "\n".join([MEMO_VERSION, compiler.text, compiler.program, action.cwd, *words, *last, "", *variables])
     memo_path = memo.path_of(store.memo_dir(), "search", subject)
     body = memo.read(memo_path)
     if body is not None:
@@ -98,10 +103,6 @@ def search_path(action: Action, store: Store) -> SearchPath:
         if known.is_current(action.cwd):
             return known
     asked = Questions(action.compiler.program, action.environ)
-    if action.plan.dialect == DIALECT:
-        last = ["-x", language(action), os.devnull]
-    else:
-        last = ["/TC" if action.plan.language == "c" else "/TP", "--", os.devnull]
     answer = asked.run(["-E", "-v", *words, *last], cwd=action.cwd)
     if answer is None:
         raise OSError("%s does not say where it looks for headers" % action.compiler.program)

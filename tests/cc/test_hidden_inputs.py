@@ -412,3 +412,13 @@ def test_a_warning_names_the_option_for_a_depfile(project: Project, require_tool
         found, _ = project.cached([*words, option], ["main.o"])
         fresh = project.fresh([*words, option], ["main.o"])
         assert (found.status, found.outputs, found.said) == (fresh.status, fresh.outputs, fresh.said)
+
+
+def test_cxx_looks_where_c_does_not(project: Project, cc: str) -> None:
+    """Where C looks for headers, asked for a C file, says nothing of a C++ file with the same options."""
+    project.write({"one.c": "int one;\n", "main.cc": "#include <h.h>\n", "a/x": "", "late/h.h": "int late;\n"})
+    project.env["CPLUS_INCLUDE_PATH"] = str(project.build / "late")
+    settle()
+    project.cached([cc, "-Ia", "-c", "one.c", "-o", "main.o"], ["main.o"])
+    change = partial(project.write, {"a/h.h": "int a;\n"})
+    check(project, change, cc, "-Ia", "-c", "main.cc", "-o", "main.o")
