@@ -61,8 +61,10 @@ def collect(action: Action, finished: Finished, deps: bytes | None, store: Store
     candidate.created = finished.started_ns // 1_000_000_000
     candidate.inputs = inputs(action, names_of(action, deps), finished.started_ns, store)
     _read_object(action, collected)
-    keep_streams(action, finished, collected)
+    if action.plan.depfile and action.plan.language in cc_compile.WITHOUT_HEADERS and finished.stderr:
+        raise NotStored("a warning may name the option that asks for a depfile")
     _read_depfile(action, collected)
+    keep_streams(action, finished, collected)
     candidate.cache_key = candidate.compute_cache_key(action.key)
     return collected
 
@@ -187,8 +189,6 @@ def _read_depfile(action: Action, collected: Collected) -> None:
     if not action.plan.depfile:
         return
     data = read_file(action.depfile())
-    if action.plan.language in cc_compile.WITHOUT_HEADERS and _says(collected.candidate.stderr):
-        raise NotStored("a warning may name the option that asks for a depfile")
     if data is None and action.plan.language in cc_compile.WITHOUT_HEADERS:
         # None is written of what is not preprocessed.
         return
@@ -198,10 +198,6 @@ def _read_depfile(action: Action, collected: Collected) -> None:
     digest = blake3(stored).hexdigest()
     collected.texts.append(stored)
     collected.candidate.outputs.append(Output(cc_replay.DEPFILE, cc_replay.DEPFILE, digest, len(stored), False))
-
-
-def _says(stream: Stream) -> bool:
-    return bool(stream.data or stream.digest)
 
 
 def keep_streams(action: Action, finished: Finished, collected: Collected) -> None:
