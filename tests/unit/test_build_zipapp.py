@@ -1,5 +1,6 @@
 """The builder's parts and the launcher's: what code loses, in which order it runs, what is trusted on disk."""
 
+import ast
 import importlib
 import marshal
 import os
@@ -7,9 +8,10 @@ import posix
 import struct
 import sys
 import types
+import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
 import pytest
 from hypothesis import given
@@ -345,6 +347,33 @@ def test_botocore_keeps_the_services_that_lead_to_s3_and_no_other() -> None:
         "boto3/py.typed",
     ]
     assert [name for name in kept + left_out if parts.wanted_of_wheel(name)] == kept
+
+
+def test_no_vendored_module_imports_one_that_is_left_out(dist_kache: Path) -> None:
+    asked = set()
+    with zipfile.ZipFile(dist_kache) as archive:
+        for path in archive.namelist():
+            if path.startswith("vendor/") and path.endswith(".py"):
+                name = path.split("/", 2)[2]
+                asked |= {(name, wanted) for wanted in imported(name, archive.read(path))}
+    assert len(asked) > 1000
+    left_out = sorted((name, wanted) for name, wanted in asked if parts.UNUSED.match(wanted + ".py"))
+    # for browsers only
+    assert [each for each in left_out if each[1].partition("/emscripten")[0] != "urllib3/contrib"] == []
+
+
+def imported(path: str, text: bytes) -> Iterator[str]:
+    """What may be a module that the one at ``path`` imports or names in a string, as paths without an ending."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (each.name.replace(".", "/") for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = path.split("/")[: -node.level] if node.level else []
+            base = "/".join([*above, *(node.module or "").split(".")]).rstrip("/")
+            yield from (base, *[base + "/" + each.name for each in node.names])
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value:
+            # boto3 says so what it loads late
+            yield node.value.replace(".", "/")
 
 
 # What the launcher trusts on disk
