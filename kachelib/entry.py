@@ -45,6 +45,7 @@ FILE = "f"
 ABSENT = "a"
 MISSING = "m"
 PLACE = "p"
+NOWHERE = "-"
 
 
 class Input:
@@ -56,7 +57,7 @@ class Input:
     that was searched, whatever is in it, with a slash behind it. path: with
     placeholders. digest: 64 hex digits of the content, "" of ABSENT, of
     MISSING the names, joined by slashes, of PLACE the first of those before
-    it that is the same directory, "" for none.
+    it that is the same directory, "" for none, NOWHERE where none is.
     """
 
     __slots__ = ("digest", "kind", "path")

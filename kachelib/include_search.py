@@ -18,7 +18,7 @@ from kachelib.cc import DIALECT, KEY, Plan
 from kachelib.cc_action import Action
 from kachelib.cc_probe import Questions
 from kachelib.cc_toolchain import GCC
-from kachelib.entry import ABSENT, FILE, MISSING, PLACE, Input
+from kachelib.entry import ABSENT, FILE, MISSING, NOWHERE, PLACE, Input
 from kachelib.include_scan import (
     ANGLED,
     COMPUTED,
@@ -43,7 +43,10 @@ GCC_PREAMBLE = "stdc-predef.h"
 GCC_PRECOMPILED = (".gch",)
 CLANG_PRECOMPILED = (".pch", ".gch")
 
-MEMO_VERSION = "4"
+# Variables that name more of it, and what stands between two.
+VARIABLES = {"CPATH": ":", "C_INCLUDE_PATH": ":", "CPLUS_INCLUDE_PATH": ":", "INCLUDE": ";"}
+
+MEMO_VERSION = "5"
 
 # How Clang's -v marks one.
 HEADER_MAP = " (headermap)"
@@ -68,7 +71,7 @@ class SearchPath:
         self.same = same
 
     def places(self, cwd: str) -> list[tuple[str, str]]:
-        """All directories that are there, absolute and each name once, with the first that is the same one."""
+        """All directories but those that are gone, absolute and each name once, with the first that is the same one."""
         known: dict[tuple[int, int], str] = {}
         found = {}
         for each in (*self.quote, *self.angle, *self.twice):
@@ -107,9 +110,20 @@ def search_path(action: Action, store: Store) -> SearchPath:
     if answer is None:
         raise OSError("%s does not say where it looks for headers" % action.compiler.program)
     found = parse(os.fsdecode(answer[1]))
+    # Of two names of one directory Clang says the same one twice, and not which of them it left out.
+    listed = {*found.quote, *found.angle, *found.gone, *found.twice}
+    found.twice += [each for each in _named(action) if each not in listed]
     found.same = [same for _, same in found.places(action.cwd)]
     parts = (found.quote, found.angle, found.gone, found.twice, ["", *found.same])
     memo.write(memo_path, os.fsencode("\0".join("\n".join(part) for part in parts)))
+    return found
+
+
+def _named(action: Action) -> list[str]:
+    """The directories that the command and the environment name."""
+    found = [directory for _, directory in action.plan.search]
+    for name, separator in VARIABLES.items():
+        found += [each or "." for each in action.environ.get(name, "").split(separator) if name in action.environ]
     return found
 
 
@@ -312,7 +326,8 @@ def missing(
     _add_precompiled(action, names, found)
     inputs = [Input(ABSENT, action.roots.normalise(absolute(path, action.cwd)), "") for path in found.path.gone]
     for place, same in found.path.places(action.cwd):
-        inputs.append(Input(PLACE, action.roots.normalise(place), action.roots.normalise(same) if same else ""))
+        said = action.roots.normalise(same) if same not in ("", NOWHERE) else same
+        inputs.append(Input(PLACE, action.roots.normalise(place), said))
     for directory in sorted(found.names):
         listed = "/".join(sorted(found.names[directory]))
         inputs.append(Input(MISSING, action.roots.normalise(directory), listed))

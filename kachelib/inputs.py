@@ -11,7 +11,7 @@ import time
 from blake3 import blake3
 
 from kachelib import memo
-from kachelib.entry import ABSENT, FILE, MISSING, PLACE, SOURCE
+from kachelib.entry import ABSENT, FILE, MISSING, NOWHERE, PLACE, SOURCE
 from kachelib.key import digest_bytes
 from kachelib.roots import exists
 from kachelib.store import digest_file
@@ -130,11 +130,12 @@ def _changed_file(candidate: "Candidate", action: "Asked", store: "Store") -> st
 
 def same_place(name: str, path: str, known: "Dict[Tuple[int, int], str]") -> str:
     """Which of the ``known`` directories, {what tells it: name}, the one at ``path`` is; "" for none, and then ``name``
-    is known as well. A compiler looks once into a directory of many names."""
+    is known as well; NOWHERE where no directory is. A compiler looks once into a directory of many names, and may warn
+    of one that is not there. path: with a slash behind it."""
     try:
         state = posix.stat(path)
     except OSError:
-        return ""
+        return NOWHERE
     first = known.setdefault((state.st_dev, state.st_ino), name)
     return first if first != name else ""
 

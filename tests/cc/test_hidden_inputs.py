@@ -7,7 +7,7 @@ import subprocess
 import time
 from functools import partial
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Sequence
 
 import pytest
 
@@ -422,3 +422,43 @@ def test_cxx_looks_where_c_does_not(project: Project, cc: str) -> None:
     project.cached([cc, "-Ia", "-c", "one.c", "-o", "main.o"], ["main.o"])
     change = partial(project.write, {"a/h.h": "int a;\n"})
     check(project, change, cc, "-Ia", "-c", "main.cc", "-o", "main.o")
+
+
+@pytest.mark.parametrize("named", ["option", "variable"])
+@pytest.mark.parametrize("target", ["other", None])
+def test_a_second_name_of_a_directory_of_the_search_path_leads_elsewhere(
+    project: Project, cc: str, named: str, target: Optional[str]
+) -> None:
+    """By the one a header is the system's, which -MMD passes over; Clang says of both that they are the other."""
+    project.write({"main.c": "#include <h.h>\n", "a/h.h": "int a;\n", "other/x": ""})
+    place = project.build / "b"
+    place.symlink_to("a")
+    if named == "variable":
+        project.env["C_INCLUDE_PATH"] = str(place)
+    words = ["-isystem", "b"] if named == "option" else []
+
+    def lead_elsewhere() -> None:
+        place.unlink()
+        if target:
+            place.symlink_to(target)
+
+    check(project, lead_elsewhere, cc, *words, "-Ia", "-MMD", "-c", "main.c", "-o", "main.o")
+
+
+@pytest.mark.parametrize("error", [(), ("-Werror",)])
+@pytest.mark.parametrize("instead", [None, "file"])
+def test_a_directory_that_is_missed_vanishes(
+    project: Project, require_tool: Callable[[str], str], error: Sequence[str], instead: Optional[str]
+) -> None:
+    """Nothing was read from it, and GCC warns of it."""
+    require_tool("gcc")
+    project.write({"main.c": "int one;\n"})
+    place = project.build / "a"
+    place.mkdir()
+
+    def vanish() -> None:
+        place.rmdir()
+        if instead:
+            place.write_text("")
+
+    check(project, vanish, "gcc", "-Wmissing-include-dirs", *error, "-Ia", "-c", "main.c", "-o", "main.o")

@@ -17,6 +17,7 @@ FLAGS = (
     ["-ffunction-sections"], ["-fno-omit-frame-pointer"], ["-fvisibility=hidden"], ["-m32"], ["-march=native"],
     ["-fstack-protector-strong"], ["-fsanitize=undefined"], ["-include", "inc1/a.h"], ["-pthread"], ["-w"],
     ["-Winvalid-pch"], ["-fno-strict-aliasing"], ["-funroll-loops"], ["-fno-common"], ["-pipe"], ["-DNDEBUG"],
+    ["-Wmissing-include-dirs"], ["-Wmissing-include-dirs", "-Werror"],
     ["-Wp,-D_FORTIFY_SOURCE=2", "-O1"], ["-Wa,--noexecstack"], ["-fdebug-prefix-map=/x=/y"], ["-save-temps=obj"],
     ["-ffile-prefix-map={base}=."], ["-fmacro-prefix-map={base}=m"], ["-fdiagnostics-color=always", "-Wall"],
     ["-fno-asynchronous-unwind-tables"], ["-Werror", "-Wall"], ["-Werror"], ["-x", "c++"], ["-trigraphs"],
