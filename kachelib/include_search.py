@@ -61,7 +61,7 @@ class Unclear(Exception):
 
 class SearchPath:
     """quote, angle: directories in order, as the compiler joins names to them; gone: those that are not there; twice:
-    those that are another one of the list by another name; same: for each but ``gone``, what ``places`` says."""
+    others that have to stay which they are; same: for each but ``gone``, what ``places`` says."""
 
     def __init__(self, quote: list[str], angle: list[str], gone: list[str], twice: list[str], same: list[str]) -> None:
         self.quote = quote
@@ -266,12 +266,17 @@ class Missing:
 
     def check_once(self, place: str) -> None:
         """Raise Unclear for the same content as that of a file which is included once, under another name: GCC compares
-        contents and times, Clang inodes, and neither is in an entry."""
+        contents and times, Clang inodes, and neither is in an entry. In one directory of two names it is one file, as
+        long as that is one."""
         size = os.stat(place).st_size if self.once else -1
         for path in self.once.get(size, ()):
-            if path == place or os.path.realpath(path) == os.path.realpath(place):
+            if path == place:
                 continue
-            if read_file(path) == read_file(place):
+            directory, _, name = path.rpartition("/")
+            other, _, other_name = place.rpartition("/")
+            if name == other_name and self.directory(directory) == self.directory(other):
+                self.path.twice += [each or "/" for each in (directory, other) if each not in self.path.twice]
+            elif read_file(path) == read_file(place):
                 raise Unclear("%s is the same as %s, which is included once" % (place, path))
 
     def _is_beside(self, how: str, name: str, read: set[tuple[int, int]]) -> bool:
@@ -300,7 +305,7 @@ def missing(
     found = Missing(action, search_path(action, store), started_ns)
     _check_kinds(found.path)
     _check_directories(action)
-    found.once = _once(action, names, texts)
+    _note_once(found, names, texts)
     read = {state for state in (found.identity(absolute(name, action.cwd)) for name in names) if state}
     if action.plan.dialect != DIALECT:
         found.beside = sorted({name.rpartition("/")[0] for name in names})
@@ -351,19 +356,14 @@ def _check_directories(action: Action) -> None:
             raise Unclear("%s is no directory" % directory)
 
 
-def _once(action: Action, names: list[str], texts: dict[str, Text]) -> dict[int, list[str]]:
-    """The files that are included once, by size. Raises Unclear where two are the same."""
+def _note_once(found: Missing, names: list[str], texts: dict[str, Text]) -> None:
+    """Note the files that are included once. Raises Unclear where two are the same."""
     everything = any(IMPORT in text.traits for text in texts.values())
-    found: dict[int, list[str]] = {}
     for name in names:
         if everything or ONCE in texts[name].traits:
-            path = absolute(name, action.cwd)
-            found.setdefault(os.stat(path).st_size, []).append(path)
-    for paths in found.values():
-        contents = [read_file(path) for path in paths] if len(paths) > 1 else []
-        if len(set(contents)) < len(contents):
-            raise Unclear("two files are the same, and included once: %s" % ", ".join(paths[:3]))
-    return found
+            path = absolute(name, found.action.cwd)
+            found.check_once(path)
+            found.once.setdefault(os.stat(path).st_size, []).append(path)
 
 
 def _look_for_computed(found: Missing, names: list[str], includer: str, read: set[tuple[int, int]]) -> None:

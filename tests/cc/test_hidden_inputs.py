@@ -462,3 +462,52 @@ def test_a_directory_that_is_missed_vanishes(
             place.write_text("")
 
     check(project, vanish, "gcc", "-Wmissing-include-dirs", *error, "-Ia", "-c", "main.c", "-o", "main.o")
+
+
+# how the one name of a header that is included once leads to where the other does
+LEADING = {
+    "a link to the file": ('#include "a/h.h"\n#include "b/h.h"\n', "b/h.h", "../a/h.h"),
+    "a link to another name": ('#include "a/h.h"\n#include "a/i.h"\n', "a/i.h", "h.h"),
+    "a link to the directory": ('#include "a/h.h"\n#include "b/h.h"\n', "b", "a"),
+    "a link above the directory": ('#include "a/sub/h.h"\n#include "b/sub/h.h"\n', "b", "a"),
+    "a link on the way back": ('#include "a/h.h"\n#include "b/../a/h.h"\n', "b", "c/e"),
+}
+
+
+@pytest.mark.parametrize("name", LEADING)
+@pytest.mark.parametrize("order", [1, -1])
+def test_another_name_of_a_header_that_is_included_once_becomes_a_file_of_its_own(
+    project: Project, cc: str, name: str, order: int
+) -> None:
+    """With the same content: what was read is as it was, and GCC, to which times count, and Clang read both."""
+    text, link, target = LEADING[name]
+    once = f"#pragma once\n{'int CAT(once_, __COUNTER__);'}\n"
+    start = "#define CAT(x, y) CAT_(x, y)\n#define CAT_(x, y) x##y\n"
+    project.write({"main.c": start + "".join(text.splitlines(keepends=True)[::order]), "a/h.h": once})
+    project.write({"a/sub/h.h": once, "b/x": "", "c/e/x": "", "c/a/x": ""})
+    shutil.rmtree(project.build / link, ignore_errors=True)
+    project.write({"c/a/x": ""})
+    if name == "a link on the way back":
+        # is the directory beside it
+        target = "c"
+    (project.build / link).symlink_to(target)
+
+    def part() -> None:
+        (project.build / link).unlink()
+        if name == "a link on the way back":
+            project.write({"c/a/h.h": once})
+            (project.build / link).symlink_to("c/e")
+        else:
+            project.write({"b/h.h" if link == "b" else link: once, "b/sub/h.h": once})
+        # not within the same second as the other
+        for path in project.build.rglob("*.h"):
+            os.utime(path, (path.stat().st_ino, path.stat().st_ino))
+
+    check(project, part, cc, "-c", "main.c", "-o", "main.o")
+
+
+def test_a_header_that_is_included_once_by_two_spellings_is_kept(project: Project, cc: str) -> None:
+    project.write({"src/main.c": '#include "../a/h.h"\n#include <h.h>\n', "a/h.h": "#pragma once\nint once;\n"})
+    settle()
+    words = [cc, "-Ia", "-c", "src/main.c", "-o", "main.o"]
+    assert [project.cached(words, ["main.o"])[0].result for _ in range(2)] == ["miss", "local_hit"]
