@@ -45,6 +45,7 @@ FILE = "f"
 ABSENT = "a"
 MISSING = "m"
 PLACE = "p"
+LINK = "l"
 NOWHERE = "-"
 
 
@@ -54,10 +55,11 @@ class Input:
     kind: SOURCE, a Rust source (``foo.rs`` and ``foo/mod.rs`` exclude each
     other); FILE, anything else; ABSENT, what was looked for and not there;
     MISSING, the same for several names in one directory; PLACE, a directory
-    that was searched, whatever is in it, with a slash behind it. path: with
-    placeholders. digest: 64 hex digits of the content, "" of ABSENT, of
-    MISSING the names, joined by slashes, of PLACE the first of those before
-    it that is the same directory, "" for none, NOWHERE where none is.
+    that was searched, whatever is in it, with a slash behind it; LINK, another
+    name of a file that was read. path: with placeholders. digest: 64 hex digits
+    of the content, "" of ABSENT, of MISSING the names, joined by slashes, of
+    PLACE the first of those before it that is the same directory, "" for none,
+    NOWHERE where none is, of LINK the path without links.
     """
 
     __slots__ = ("digest", "kind", "path")

@@ -18,7 +18,7 @@ from kachelib.cc import DIALECT, KEY, Plan
 from kachelib.cc_action import Action
 from kachelib.cc_probe import Questions
 from kachelib.cc_toolchain import GCC
-from kachelib.entry import ABSENT, FILE, MISSING, NOWHERE, PLACE, Input
+from kachelib.entry import ABSENT, FILE, LINK, MISSING, NOWHERE, PLACE, Input
 from kachelib.include_scan import (
     ANGLED,
     COMPUTED,
@@ -171,14 +171,19 @@ def parse(text: str) -> SearchPath:
 
 
 class Missing:
-    """The names that must not appear, by directory, and the files whose presence was asked for."""
+    """The names that must not appear, by directory, and the files whose presence was asked for.
 
-    def __init__(self, action: Action, path: SearchPath, started_ns: int) -> None:
+    read: the names of the files that the compile read, as the compiler has them.
+    """
+
+    def __init__(self, action: Action, path: SearchPath, started_ns: int, read: list[str]) -> None:
         self.action = action
         self.path = path
         self.started_ns = started_ns
         self.names: dict[str, set[str]] = {}
         self.asked: set[str] = set()
+        # other names of what was read
+        self.links: set[str] = set()
         # what was read and a directive that spells it out led to
         self.reached: set[tuple[int, int]] = set()
         self.count = 0
@@ -188,6 +193,11 @@ class Missing:
         self.once: dict[int, list[str]] = {}
         # Where clang-cl looks besides for "name": beside each file on the way to the one that names it.
         self.beside: list[str] = []
+        self.read: dict[tuple[int, int], list[str]] = {}
+        for path_read in (absolute(name, action.cwd) for name in read):
+            state = self.identity(path_read)
+            if state:
+                self.read.setdefault(state, []).append(path_read)
 
     def identity(self, path: str) -> tuple[int, int] | None:
         """What tells the file at ``path`` (absolute) from others; None where a compiler finds none."""
@@ -238,25 +248,29 @@ class Missing:
         for directory in self.path.angle:
             yield _join(directory, name, self.action.cwd)
 
-    def look(self, how: str, name: str, includer: str, read: set[tuple[int, int]]) -> None:
-        """Note what stood before the header that ``name`` led to. read: the files that the compile read."""
+    def look(self, how: str, name: str, includer: str) -> None:
+        """Note what stood before the header that ``name`` led to."""
         before: list[str] = []
-        if self._is_beside(how, name, read):
+        if self._is_beside(how, name):
             return
         for place in self.places(how, name, includer):
             found = self.identity(place)
             if found is None:
                 before.append(place)
-            elif how != NEXT:
-                if how in (HAS_QUOTED, HAS_ANGLED) and found not in read:
-                    self.asked.add(place)
-                self.check_once(place)
-                if found in read and how in (QUOTED, ANGLED):
-                    self.reached.add(found)
-                if found in read or how in (HAS_QUOTED, HAS_ANGLED):
-                    break
-                # In a branch that was not taken: nothing hangs on it.
-                return
+                continue
+            if found in self.read:
+                self.lead(place, self.read[found])
+            if how == NEXT:
+                continue
+            if how in (HAS_QUOTED, HAS_ANGLED) and found not in self.read:
+                self.asked.add(place)
+            self.check_once(place)
+            if found in self.read and how in (QUOTED, ANGLED):
+                self.reached.add(found)
+            if found in self.read or how in (HAS_QUOTED, HAS_ANGLED):
+                break
+            # In a branch that was not taken: nothing hangs on it.
+            return
         else:
             if how in (QUOTED, ANGLED):
                 # Nowhere to be found, and yet the compile went well: nothing hangs on it either.
@@ -264,30 +278,43 @@ class Missing:
         for place in before:
             self.add(place)
 
+    def lead(self, place: str, names: list[str]) -> None:
+        """Note how ``place`` leads to a file that was read by other ``names``: GCC calls a header of the system by the
+        name that links lead to, where that is shorter."""
+        if place in names or any(self._is_beside_itself(place, name) for name in names):
+            return
+        (self.links if os.path.realpath(place) in names else self.asked).add(place)
+
+    def _is_beside_itself(self, one: str, other: str) -> bool:
+        """Whether these are one name in one directory that has two; that it is one has to stay so."""
+        (directory, _, name), (other_directory, _, other_name) = one.rpartition("/"), other.rpartition("/")
+        if name != other_name or self.directory(directory) != self.directory(other_directory):
+            return False
+        places = (directory or "/", other_directory or "/")
+        self.path.twice += [each for each in places if each not in self.path.twice]
+        return True
+
     def check_once(self, place: str) -> None:
         """Raise Unclear for the same content as that of a file which is included once, under another name: GCC compares
         contents and times, Clang inodes, and neither is in an entry. In one directory of two names it is one file, as
         long as that is one."""
         size = os.stat(place).st_size if self.once else -1
         for path in self.once.get(size, ()):
-            if path == place:
-                continue
-            directory, _, name = path.rpartition("/")
-            other, _, other_name = place.rpartition("/")
-            if name == other_name and self.directory(directory) == self.directory(other):
-                self.path.twice += [each or "/" for each in (directory, other) if each not in self.path.twice]
-            elif read_file(path) == read_file(place):
+            if path != place and not self._is_beside_itself(path, place) and read_file(path) == read_file(place):
                 raise Unclear("%s is the same as %s, which is included once" % (place, path))
 
-    def _is_beside(self, how: str, name: str, read: set[tuple[int, int]]) -> bool:
+    def _is_beside(self, how: str, name: str) -> bool:
         """Whether a file that was read is beside another one under that name; where there is none, none must be."""
         if how not in (QUOTED, HAS_QUOTED) or name.startswith("/"):
             return False
         places = [_join(directory, name, self.action.cwd) for directory in self.beside]
-        for place in places:
-            if self.identity(place) is None:
+        found = [(place, self.identity(place)) for place in places]
+        for place, state in found:
+            if state is None:
                 self.add(place)
-        return any(self.identity(place) in read for place in places)
+            elif state in self.read:
+                self.lead(place, self.read[state])
+        return any(state in self.read for _, state in found)
 
 
 def _join(directory: str, name: str, cwd: str) -> str:
@@ -302,32 +329,31 @@ def missing(
     names: the files that were read, as the compiler names them, the source first; texts: what each says; started_ns:
     when reading began. Raises OSError, Unclear.
     """
-    found = Missing(action, search_path(action, store), started_ns)
+    found = Missing(action, search_path(action, store), started_ns, names)
     _check_kinds(found.path)
     _check_directories(action)
     _note_once(found, names, texts)
-    read = {state for state in (found.identity(absolute(name, action.cwd)) for name in names) if state}
     if action.plan.dialect != DIALECT:
         found.beside = sorted({name.rpartition("/")[0] for name in names})
     for path in action.plan.forced:
-        found.look(QUOTED, path, "", read)
+        found.look(QUOTED, path, "")
     if action.compiler.family == GCC:
-        found.look(ANGLED, GCC_PREAMBLE, "", read)
+        found.look(ANGLED, GCC_PREAMBLE, "")
     for name in names:
         text = texts[name]
         includer = name.rpartition("/")[0]
         for how, header in text.headers:
             if how != WRAPPER:
-                found.look(how, header, includer, read)
+                found.look(how, header, includer)
     for includer in sorted({name.rpartition("/")[0] for name in names if COMPUTED in texts[name].traits}):
-        _look_for_computed(found, names, includer, read)
+        _look_for_computed(found, names, includer)
     wrappers = {name for text in texts.values() for how, name in text.headers if how == WRAPPER}
     for name in names if wrappers else ():
         asked = uses(read_file(absolute(name, action.cwd)) or b"", wrappers)
         if asked is None:
             raise Unclear("__has_include of a macro in %s" % name)
         for how, header in asked:
-            found.look(how, header, name.rpartition("/")[0], read)
+            found.look(how, header, name.rpartition("/")[0])
     _add_precompiled(action, names, found)
     inputs = [Input(ABSENT, action.roots.normalise(absolute(path, action.cwd)), "") for path in found.path.gone]
     for place, same in found.path.places(action.cwd):
@@ -336,6 +362,9 @@ def missing(
     for directory in sorted(found.names):
         listed = "/".join(sorted(found.names[directory]))
         inputs.append(Input(MISSING, action.roots.normalise(directory), listed))
+    for place in sorted(found.links):
+        target = action.roots.normalise(os.path.realpath(place))
+        inputs.append(Input(LINK, action.roots.normalise(place), target))
     for place in sorted(found.asked):
         inputs.append(Input(FILE, action.roots.normalise(place), digest_file(place)))
     return inputs
@@ -366,7 +395,7 @@ def _note_once(found: Missing, names: list[str], texts: dict[str, Text]) -> None
             found.once.setdefault(os.stat(path).st_size, []).append(path)
 
 
-def _look_for_computed(found: Missing, names: list[str], includer: str, read: set[tuple[int, int]]) -> None:
+def _look_for_computed(found: Missing, names: list[str], includer: str) -> None:
     """Look for every file that was read by all names that a macro may have for it, seen from ``includer``.
 
     Compilers write paths in their own way, so a directory is known by what it is, not by its name. Raises Unclear for a
@@ -389,7 +418,7 @@ def _look_for_computed(found: Missing, names: list[str], includer: str, read: se
         if not headers and found.identity(path) not in found.reached:
             raise Unclear("#include of a macro, which may name %s" % name)
         for header in sorted(headers):
-            found.look(QUOTED, header, includer, read)
+            found.look(QUOTED, header, includer)
 
 
 def _links(place: str) -> list[str]:

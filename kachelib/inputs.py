@@ -11,7 +11,7 @@ import time
 from blake3 import blake3
 
 from kachelib import memo
-from kachelib.entry import ABSENT, FILE, MISSING, NOWHERE, PLACE, SOURCE
+from kachelib.entry import ABSENT, FILE, LINK, MISSING, NOWHERE, PLACE, SOURCE
 from kachelib.key import digest_bytes
 from kachelib.roots import exists
 from kachelib.store import digest_file
@@ -93,6 +93,9 @@ def _changed_file(candidate: "Candidate", action: "Asked", store: "Store") -> st
         elif item.kind == PLACE:
             if same_place(item.path, path, places) != item.digest:
                 return "%s leads elsewhere" % item.path
+        elif item.kind == LINK:
+            if action.roots.normalise(_without_links(path)) != item.digest:
+                return "%s leads elsewhere" % item.path
         elif item.kind != ABSENT:
             paths.append(path)
             present.append(item)
@@ -138,6 +141,13 @@ def same_place(name: str, path: str, known: "Dict[Tuple[int, int], str]") -> str
         return NOWHERE
     first = known.setdefault((state.st_dev, state.st_ino), name)
     return first if first != name else ""
+
+
+def _without_links(path: str) -> str:
+    # Few entries ask for it, and os takes long to import.
+    from os.path import realpath
+
+    return realpath(path)
 
 
 def _look_for(

@@ -20,7 +20,7 @@ from typing import BinaryIO, Callable, Iterable, List, NamedTuple, Optional, Seq
 from kachelib import entry as entry_format
 from kachelib import pack, units
 from kachelib.config import Settings
-from kachelib.entry import ABSENT, MISSING, PLACE, Candidate, Entry
+from kachelib.entry import FILE, SOURCE, Candidate, Entry
 from kachelib.key import Transcript, digest_bytes
 from kachelib.pack import Blob, Head, PackError
 from kachelib.remote import ABSENT as NOTHING_THERE
@@ -383,7 +383,7 @@ def _check_candidate(action_key: str, found: Entry, candidate: Candidate, head: 
     names = [output.name for output in candidate.outputs]
     if not names or len(set(names)) != len(names) or any(not is_file_name(name) for name in names):
         raise PackError("an output has an impossible name")
-    if any(not pack.is_digest(item.digest) for item in candidate.inputs if item.kind not in (ABSENT, MISSING, PLACE)):
+    if any(not pack.is_digest(item.digest) for item in candidate.inputs if item.kind in (FILE, SOURCE)):
         raise PackError("an input has no digest")
     carried = {blob.digest: blob for blob in head.blobs}
     if set(carried) != set(candidate.blobs()):

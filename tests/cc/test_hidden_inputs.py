@@ -511,3 +511,46 @@ def test_a_header_that_is_included_once_by_two_spellings_is_kept(project: Projec
     settle()
     words = [cc, "-Ia", "-c", "src/main.c", "-o", "main.o"]
     assert [project.cached(words, ["main.o"])[0].result for _ in range(2)] == ["miss", "local_hit"]
+
+
+# main.c, and what is at sys/long/name/here/d.h: how it is linked to r/real.h at first
+LEADS = {
+    "of the system": ("#include <d.h>\n", "symbolic"),
+    "the next": ("#include_next <d.h>\n", "symbolic"),
+    "asked for, and read by another name": ('#include "r/real.h"\n#if __has_include(<d.h>)\nint d;\n#endif\n', "symbolic"),
+    "asked for, and a hard link": ('#include "r/real.h"\n#if __has_include(<d.h>)\nint d;\n#endif\n', "hard"),
+}
+
+
+@pytest.mark.parametrize("name", LEADS)
+@pytest.mark.parametrize("target", ["other.h", "same.h", None])
+def test_a_link_to_a_header_leads_elsewhere(project: Project, cc: str, name: str, target: Optional[str]) -> None:
+    """GCC calls a header of the system by the name that links lead to, where that is shorter."""
+    text, kind = LEADS[name]
+    project.write({"main.c": text, "r/real.h": "int real;\n", "r/same.h": "int real;\n", "r/other.h": "int other;\n"})
+    place = project.build / "sys/long/name/here/d.h"
+    place.parent.mkdir(parents=True)
+    project.write({"late/x": "", **({} if "asked" in name else {"late/d.h": "int late;\n"})})
+
+    def lead(to: str) -> None:
+        if kind == "hard":
+            os.link(project.build / "r" / to, place)
+        else:
+            place.symlink_to("../../../../r/" + to)
+
+    def lead_elsewhere() -> None:
+        place.unlink()
+        if target:
+            lead(target)
+
+    lead("real.h")
+    search = ["-isystem", str(place.parent), "-idirafter", "late"]
+    check(project, lead_elsewhere, cc, *search, "-MD", "-c", "main.c", "-o", "main.o")
+
+
+def test_a_header_of_the_system_that_is_a_link_is_kept(project: Project, cc: str) -> None:
+    project.write({"main.c": "#include <d.h>\n", "r/d.h": "int d;\n", "sys/long/name/x": ""})
+    (project.build / "sys/long/name/d.h").symlink_to("../../../r/d.h")
+    settle()
+    words = [cc, "-isystem", str(project.build / "sys/long/name"), "-c", "main.c", "-o", "main.o"]
+    assert [project.cached(words, ["main.o"])[0].result for _ in range(2)] == ["miss", "local_hit"]
