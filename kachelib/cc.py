@@ -163,7 +163,11 @@ class _Reader:
         if len(word) > len(option):
             return word[len(option) :]
         self.at += 1
-        return self.words[self.at - 1] if self.at <= len(self.words) else ""
+        if self.at > len(self.words):
+            # The compiler says what is wrong with that.
+            self.unknown.append(option)
+            return ""
+        return self.words[self.at - 1]
 
     def keep(self, kind: str, *words: str) -> None:
         for word in words:
@@ -233,6 +237,9 @@ def _note_letter(reader: _Reader, word: str, option: str) -> None:
     elif option == "-I":
         reader.plan.search.append(("include", reader.value(word, option)))
     elif option == "-o":
+        if reader.plan.output:
+            # Of two the last one counts, but not for what kache adds.
+            reader.unknown.append(word)
         reader.plan.output = reader.value(word, option)
     else:
         reader.keep(PREPROCESSOR, option + reader.value(word, option))
@@ -241,8 +248,11 @@ def _note_letter(reader: _Reader, word: str, option: str) -> None:
 def _note_dependencies(reader: _Reader, word: str) -> None:
     plan = reader.plan
     if word in ("-MD", "-MMD"):
-        # Of both, the one that names more is made.
-        reader.dependencies = "-MD" if reader.dependencies == "-MD" else word
+        if plan.from_cpp:
+            # Both are made.
+            reader.unknown.append(word)
+        # Of both, the one that names less is made.
+        reader.dependencies = "-MMD" if reader.dependencies == "-MMD" else word
     elif word == "-MP":
         plan.phony = True
     elif word[:3] == "-MF":
@@ -281,6 +291,8 @@ def _note_for_preprocessor(reader: _Reader, word: str) -> None:
     """-Wp,-MD,FILE as the kernel's makefiles have it, and -Wp,-DNAME as distributions do; no more."""
     parts = word.split(",")[1:]
     if len(parts) == 2 and parts[0] in ("-MD", "-MMD"):
+        if reader.dependencies:
+            reader.unknown.append(word)
         reader.dependencies = parts[0]
         reader.given_depfile = parts[1]
         reader.plan.from_cpp = True

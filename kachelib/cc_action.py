@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kachelib.roots import Roots
 
 # Raise whenever the recipe of a key or the bytes that are stored change.
-SCHEMA = "kache-cc-5"
+SCHEMA = "kache-cc-6"
 
 # What moves an object without being on the command line (GCC manual, "Environment Variables Affecting GCC"; Clang: the
 # same for its include paths). Directories are normalised.
@@ -231,5 +231,6 @@ def _normal_option(action: Action, word: str) -> str:
 
 
 def _normal(action: Action, path: str) -> str:
-    """An absolute path with its root as placeholder; a relative one as it stands: it is looked up in ``cwd``."""
-    return action.roots.normalise(absolute(path, action.cwd)) if path.startswith("/") else path
+    """An absolute path with its root as placeholder, else as it is spelled, for so the object has it; a relative one as
+    it stands: it is looked up in ``cwd``."""
+    return action.roots.normalise(path) if path.startswith("/") else path

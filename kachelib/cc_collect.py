@@ -31,6 +31,8 @@ UNSTORABLE = (
     include_scan.INCBIN,
     include_scan.TIMESTAMP,
     include_scan.PRAGMA,
+    include_scan.TRIGRAPH,
+    include_scan.PASTED,
 )
 
 
@@ -59,7 +61,7 @@ def collect(action: Action, finished: Finished, deps: bytes | None, store: Store
     candidate.crate_types = action.plan.language
     candidate.compile_ms = finished.ms
     candidate.created = finished.started_ns // 1_000_000_000
-    candidate.inputs = inputs(action, names_of(action, deps), finished.started_ns, store)
+    candidate.inputs = inputs(action, names_of(action, deps), finished.started_ns, store, bool(finished.stderr))
     _read_object(action, collected)
     if action.plan.depfile and action.plan.language in cc_compile.WITHOUT_HEADERS and finished.stderr:
         raise NotStored("a warning may name the option that asks for a depfile")
@@ -80,8 +82,9 @@ def names_of(action: Action, deps: bytes | None) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def inputs(action: Action, names: list[str], started_ns: int, store: Store) -> list[Input]:
-    """Every file that was read, and what must not appear. started_ns: when reading began. Raises NotStored, OSError."""
+def inputs(action: Action, names: list[str], started_ns: int, store: Store, warned: bool = False) -> list[Input]:
+    """Every file that was read, and what must not appear. started_ns: when reading began; warned: something was said of
+    them. Raises NotStored, OSError."""
     found = []
     texts = {}
     _check_directories(action, names, started_ns)
@@ -98,6 +101,8 @@ def inputs(action: Action, names: list[str], started_ns: int, store: Store) -> l
         found.append(Input(FILE, action.roots.normalise(path), digest))
         texts[name] = include_scan.scan(path, digest, store)
         _check_text(action, name, texts[name])
+        if warned and include_scan.LINE in texts[name].traits:
+            raise NotStored("a warning may show a line of another file, by #line in %s" % name)
     _check_definitions(action)
     if action.plan.language in cc_compile.WITHOUT_HEADERS:
         named = any(text.headers or include_scan.COMPUTED in text.traits for text in texts.values())

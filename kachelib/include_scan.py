@@ -28,8 +28,12 @@ PRAGMA = "#pragma GCC dependency or pch_preprocess"
 # ONCE: a file that is included once; IMPORT: those that it names are.
 ONCE = "#pragma once"
 IMPORT = "#import"
+TRIGRAPH = "a trigraph"
+PASTED = "__TIME__ or __has_include in two pieces"
+# A line that says it is one of another file, which a warning then shows.
+LINE = "#line"
 
-MEMO_VERSION = "5"
+MEMO_VERSION = "6"
 
 _BLANK = rb"(?:[ \t\v\f]|/\*.*?\*/)*"
 _HASH = rb"(?:#|%:|\?\?=)"
@@ -46,8 +50,20 @@ _ASM_INCLUDE = re.compile(rb"\"[^\"\n]*\.include\b|\.include(?:\s*[\"\\]|\s+\w|\
 # __has_include itself, and by another name.
 _TESTS = rb"__has_include|__has_include_next"
 _ALIAS = re.compile(_HASH + rb"[ \t]*define[ \t]+(\w+)[ \t]+__has_include(?:_next)?[ \t]*$", re.MULTILINE)
-_ONCE = re.compile(rb"\bpragma\s+once\b|_Pragma\s*\(\s*\"\s*once")
-_PRAGMA = re.compile(rb"\bpragma\s+GCC\s+(?:dependency|pch_preprocess)\b|_Pragma\s*\(\s*\"\s*GCC\s+dependency")
+# By a macro, or with an escape, as well.
+_ONCE = re.compile(rb"\bpragma\s+once\b|\(\s*once\s*\)|_Pragma\s*\([^)\n]*(?:once|\\[xuU0-7])")
+_PRAGMA = re.compile(rb"\bpragma\s+GCC\s+pch_preprocess\b|\bGCC\s+dependency\b")
+_LINE = re.compile(rb"^[^\w\n\"#%]*(?:#|%:)[^\w\n\"]*(?:line\b|\d)[^\n\"]*\"", re.MULTILINE)
+# What stands between two strings that are one, and in a word that an assembler reads without it.
+_BETWEEN = re.compile(rb"(?:\)[^\s()\"]{0,16})?\"\s*(?:/\*[^*]*\*/\s*)*(?:u8|u|l)?(?:r\"[^\s()\"]{0,16}\(|\")")
+_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|(?:x|u00|u000000)0*([0-9a-f]{1,2})(?![0-9a-f]))")
+_IGNORED = re.compile(rb"/\*.*?\*/|[{|}]", re.DOTALL)
+# The beginning of .incbin or .include where a macro of the assembler's, or of C, has the rest.
+_PIECE = re.compile(rb"(?<![\w)\]])\.in?c?b?i?(?:\\+[a-z(@]|\s*##|,\s*bin\b)|\.altmacro")
+# Words that move the object, in two pieces that a macro may paste.
+_SPECIAL = (b"__TIME__", b"__DATE__", b"__TIMESTAMP__", b"__has_include")
+_HALVES = [(word[:end], word[end:]) for word in _SPECIAL for end in range(1, len(word))]
+_PASTED = re.compile(rb"\b(?:" + b"|".join(one + rb"\s*(?:,|##)\s*" + rest for one, rest in _HALVES) + rb")\b")
 _SPLICE = re.compile(rb"\\[ \t]*\r?\n")
 
 
@@ -85,8 +101,8 @@ def read(data: bytes) -> Text:
     if b"\\" in data:
         # A line may go on in the next one, in the middle of a word.
         data = _SPLICE.sub(b"", data)
-    if b"??/" in data:
-        traits.add(COMPUTED)
+    if b"??/" in data or b"??=" in data:
+        traits.add(TRIGRAPH)
     for match in _DIRECTIVE.finditer(data):
         name = _NAME.match(match[2])
         if name is None:
@@ -105,7 +121,8 @@ def read(data: bytes) -> Text:
             elif name is None:
                 traits.add(UNCLEAR_TEST)
             else:
-                headers[HAS_QUOTED if name[1] else HAS_ANGLED, _text(name)] = None
+                how = NEXT if b"_next" in match[0] else HAS_QUOTED if name[1] else HAS_ANGLED
+                headers[how, _text(name)] = None
         for match in _ALIAS.finditer(data):
             headers[WRAPPER, match[1].decode("ascii", "replace")] = None
         if _is_handed_on(_ALIAS.sub(b"", data), _TESTS):
@@ -114,19 +131,41 @@ def read(data: bytes) -> Text:
         traits.add(TIME)
     if b"__TIMESTAMP__" in data:
         traits.add(TIMESTAMP)
-    if b"once" in data and _ONCE.search(data):
+    if (b"once" in data or b"_Pragma" in data) and _ONCE.search(data):
         traits.add(ONCE)
-    low = data.lower()
-    # HAVE_INCBIN is none
-    if b"incbin" in data or b".incbin" in low:
-        traits.add(INCBIN)
-    if b".include" in low and _ASM_INCLUDE.search(low):
-        traits.add(ASM_INCLUDE)
+    traits.update(_of_assembly(data))
     if b"embed" in data and _EMBED.search(data):
         traits.add(EMBED)
-    if b"pragma" in data and _PRAGMA.search(data):
+    if b"GCC" in data and _PRAGMA.search(data):
         traits.add(PRAGMA)
+    if b"__" in data and _PASTED.search(data):
+        traits.add(PASTED)
+    if _LINE.search(data):
+        traits.add(LINE)
     return Text(tuple(headers), frozenset(traits))
+
+
+def _of_assembly(data: bytes) -> set[str]:
+    """What an assembler is told to read, spelled out or in pieces: adjacent strings, escapes, a macro's parameter."""
+    low = data.lower()
+    found = set()
+    # HAVE_INCBIN is none
+    if b"incbin" in data or b".incbin" in low:
+        found.add(INCBIN)
+    if b".include" in low and _ASM_INCLUDE.search(low):
+        found.add(ASM_INCLUDE)
+    if b"asm" not in low and b".i" not in low and b".altmacro" not in low:
+        return found
+    whole = _IGNORED.sub(b"", _ESCAPE.sub(_unescaped, _BETWEEN.sub(b"", low)))
+    if b".incbin" in whole or _PIECE.search(low):
+        found.add(INCBIN)
+    return found
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    """The character of an escape sequence, in lower case; of one that is none of ASCII, what cannot be in a word."""
+    code = int(escape[1], 8) if escape[1] else int(escape[2], 16)
+    return bytes([code]).lower() if code < 128 else b"?"
 
 
 def _wrapper(data: bytes, test: re.Match[bytes]) -> str:

@@ -243,6 +243,7 @@ class Missing:
             return
         if how in (QUOTED, HAS_QUOTED):
             yield _join(includer, name, self.action.cwd)
+        if how in (QUOTED, HAS_QUOTED, NEXT):
             for directory in self.path.quote:
                 yield _join(directory, name, self.action.cwd)
         for directory in self.path.angle:
@@ -260,11 +261,12 @@ class Missing:
                 continue
             if found in self.read:
                 self.lead(place, self.read[found])
-            if how == NEXT:
-                continue
-            if how in (HAS_QUOTED, HAS_ANGLED) and found not in self.read:
+            elif how in (HAS_QUOTED, HAS_ANGLED, NEXT):
                 self.asked.add(place)
             self.check_once(place)
+            self.check_precompiled(place)
+            if how == NEXT:
+                continue
             if found in self.read and how in (QUOTED, ANGLED):
                 self.reached.add(found)
             if found in self.read or how in (HAS_QUOTED, HAS_ANGLED):
@@ -303,6 +305,11 @@ class Missing:
             if path != place and not self._is_beside_itself(path, place) and read_file(path) == read_file(place):
                 raise Unclear("%s is the same as %s, which is included once" % (place, path))
 
+    def check_precompiled(self, place: str) -> None:
+        """Raise Unclear where GCC has a precompiled header for the one at ``place``: then no depfile names either."""
+        if self.action.compiler.family == GCC and os.path.exists(place + GCC_PRECOMPILED[0]):
+            raise Unclear("%s has a precompiled header beside it" % place)
+
     def _is_beside(self, how: str, name: str) -> bool:
         """Whether a file that was read is beside another one under that name; where there is none, none must be."""
         if how not in (QUOTED, HAS_QUOTED) or name.startswith("/"):
@@ -339,12 +346,13 @@ def missing(
         found.look(QUOTED, path, "")
     if action.compiler.family == GCC:
         found.look(ANGLED, GCC_PREAMBLE, "")
+    everywhere = sorted({name.rpartition("/")[0] for name in names})
     for name in names:
-        text = texts[name]
-        includer = name.rpartition("/")[0]
-        for how, header in text.headers:
-            if how != WRAPPER:
-                found.look(how, header, includer)
+        for how, header in texts[name].headers:
+            # A macro asks from where it stands, not from where it was defined.
+            for includer in everywhere if how == HAS_QUOTED else (name.rpartition("/")[0],):
+                if how != WRAPPER:
+                    found.look(how, header, includer)
     for includer in sorted({name.rpartition("/")[0] for name in names if COMPUTED in texts[name].traits}):
         _look_for_computed(found, names, includer)
     wrappers = {name for text in texts.values() for how, name in text.headers if how == WRAPPER}
@@ -353,7 +361,10 @@ def missing(
         if asked is None:
             raise Unclear("__has_include of a macro in %s" % name)
         for how, header in asked:
-            found.look(how, header, name.rpartition("/")[0])
+            for includer in everywhere:
+                found.look(how, header, includer)
+            # It may be one of __has_include_next.
+            found.look(NEXT, header, "")
     _add_precompiled(action, names, found)
     inputs = [Input(ABSENT, action.roots.normalise(absolute(path, action.cwd)), "") for path in found.path.gone]
     for place, same in found.path.places(action.cwd):
@@ -379,7 +390,7 @@ def _check_kinds(path: SearchPath) -> None:
 
 def _check_directories(action: Action) -> None:
     """Raise Unclear where a file stands for a directory of headers: it is passed over until it is one."""
-    for _, directory in action.plan.search:
+    for directory in _named(action):
         place = absolute(directory, action.cwd)
         if os.path.exists(place) and not os.path.isdir(place):
             raise Unclear("%s is no directory" % directory)

@@ -49,7 +49,7 @@ VERSION_CONTROL = frozenset((".git", ".hg", ".svn", ".jj"))
 # Bytes that stand for a directory's state in a memo.
 DIRECTORY_STATE = 16
 
-DIRECTORY, REGULAR = 0o040000, 0o100000
+DIRECTORY, REGULAR, SYMLINK = 0o040000, 0o100000, 0o120000
 FILE_TYPE = 0o170000
 
 
@@ -134,9 +134,9 @@ def _changed_file(candidate: "Candidate", action: "Asked", store: "Store") -> st
 def same_place(name: str, path: str, known: "Dict[Tuple[int, int], str]") -> str:
     """Which of the ``known`` directories, {what tells it: name}, the one at ``path`` is; "" for none, and then ``name``
     is known as well; NOWHERE where no directory is. A compiler looks once into a directory of many names, and may warn
-    of one that is not there. path: with a slash behind it."""
+    of one that is not there, or that it may not enter. path: with a slash behind it."""
     try:
-        state = posix.stat(path)
+        state = posix.stat(path + ".")
     except OSError:
         return NOWHERE
     first = known.setdefault((state.st_dev, state.st_ino), name)
@@ -170,19 +170,29 @@ def _look_for(
             for name in names.split("/"):
                 # GCC takes x.h.gch for x.h, wherever it looks for that.
                 for path in (directory + "/" + name, directory + "/" + name + ".gch"):
-                    if _would_be_read(path):
+                    there = _would_be_read(path)
+                    if there:
                         return found, path
+                    if there is None:
+                        found[index] = (bytes(DIRECTORY_STATE), state)
     return found, ""
 
 
-def _would_be_read(path: str) -> bool:
+def _would_be_read(path: str) -> "Optional[bool]":
     """Whether a compiler that looks for a file takes what is there: no directory, but of precompiled headers (GCC
-    manual, "Using Precompiled Headers")."""
+    manual, "Using Precompiled Headers"). None where a link leads to nothing yet: that moves no directory's state."""
     try:
-        mode = posix.stat(path).st_mode
+        mode = posix.lstat(path).st_mode
     except (OSError, ValueError):
         return False
-    return mode & FILE_TYPE != DIRECTORY or path.endswith((".gch", ".pch"))
+    linked = mode & FILE_TYPE == SYMLINK
+    try:
+        mode = posix.stat(path).st_mode if linked else mode
+    except OSError:
+        return None
+    if mode & FILE_TYPE != DIRECTORY or path.endswith((".gch", ".pch")):
+        return True
+    return None if linked else False
 
 
 def _states(paths: "List[str]") -> "Optional[List[posix.stat_result]]":

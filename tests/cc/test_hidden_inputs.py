@@ -513,12 +513,13 @@ def test_a_header_that_is_included_once_by_two_spellings_is_kept(project: Projec
     assert [project.cached(words, ["main.o"])[0].result for _ in range(2)] == ["miss", "local_hit"]
 
 
+ASKS_FOR_D = '#include "r/real.h"\n#if __has_include(<d.h>)\nint d;\n#endif\n'
 # main.c, and what is at sys/long/name/here/d.h: how it is linked to r/real.h at first
 LEADS = {
     "of the system": ("#include <d.h>\n", "symbolic"),
     "the next": ("#include_next <d.h>\n", "symbolic"),
-    "asked for, and read by another name": ('#include "r/real.h"\n#if __has_include(<d.h>)\nint d;\n#endif\n', "symbolic"),
-    "asked for, and a hard link": ('#include "r/real.h"\n#if __has_include(<d.h>)\nint d;\n#endif\n', "hard"),
+    "asked for, and read by another name": (ASKS_FOR_D, "symbolic"),
+    "asked for, and a hard link": (ASKS_FOR_D, "hard"),
 }
 
 
