@@ -165,7 +165,7 @@ class _Reader:
         self.at += 1
         if self.at > len(self.words):
             # The compiler says what is wrong with that.
-            self.unknown.append(option)
+            self.refuse("malformed", option)
             return ""
         return self.words[self.at - 1]
 
@@ -239,7 +239,7 @@ def _note_letter(reader: _Reader, word: str, option: str) -> None:
     elif option == "-o":
         if reader.plan.output:
             # Of two the last one counts, but not for what kache adds.
-            reader.unknown.append(word)
+            reader.refuse("malformed", word)
         reader.plan.output = reader.value(word, option)
     else:
         reader.keep(PREPROCESSOR, option + reader.value(word, option))
@@ -250,7 +250,7 @@ def _note_dependencies(reader: _Reader, word: str) -> None:
     if word in ("-MD", "-MMD"):
         if plan.from_cpp:
             # Both are made.
-            reader.unknown.append(word)
+            reader.refuse("malformed", word)
         # Of both, the one that names less is made.
         reader.dependencies = "-MMD" if reader.dependencies == "-MMD" else word
     elif word == "-MP":
@@ -292,7 +292,7 @@ def _note_for_preprocessor(reader: _Reader, word: str) -> None:
     parts = word.split(",")[1:]
     if len(parts) == 2 and parts[0] in ("-MD", "-MMD"):
         if reader.dependencies:
-            reader.unknown.append(word)
+            reader.refuse("malformed", word)
         reader.dependencies = parts[0]
         reader.given_depfile = parts[1]
         reader.plan.from_cpp = True

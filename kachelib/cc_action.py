@@ -6,6 +6,7 @@ settings; not entries, nor what a compile read.
 
 from kachelib import cc, memo, nix, toolchain
 from kachelib.cc import KEY
+from kachelib.cc_toolchain import CLANG
 from kachelib.key import Transcript
 from kachelib.outcome import Refusal
 from kachelib.roots import absolute
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from kachelib.roots import Roots
 
 # Raise whenever the recipe of a key or the bytes that are stored change.
-SCHEMA = "kache-cc-6"
+SCHEMA = "kache-cc-7"
 
 # What moves an object without being on the command line (GCC manual, "Environment Variables Affecting GCC"; Clang: the
 # same for its include paths). Directories are normalised.
@@ -28,6 +29,9 @@ PATH_VARIABLES = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE
 VARIABLES = ("SOURCE_DATE_EPOCH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "SDKROOT", "MACOSX_DEPLOYMENT_TARGET",
              "IPHONEOS_DEPLOYMENT_TARGET", "TVOS_DEPLOYMENT_TARGET", "WATCHOS_DEPLOYMENT_TARGET",
              "XROS_DEPLOYMENT_TARGET", "DRIVERKIT_DEPLOYMENT_TARGET",
+             # where Clang finds the headers of a target, and what it makes for one
+             "VCToolsInstallDir", "VCINSTALLDIR", "WindowsSdkDir", "UniversalCRTSdkDir", "SCE_ORBIS_SDK_DIR",
+             "SCE_PROSPERO_SDK_DIR", "NCC_C_INCLUDE_PATH", "NCC_CPLUS_INCLUDE_PATH", "OBJECT_MODE",
              # of diagnostics alone
              "GCC_COLORS", "GCC_EXTRA_DIAGNOSTIC_OUTPUT", "GCC_URLS", "TERM_URLS")  # fmt: skip
 # These have the compiler write a file more.
@@ -36,7 +40,7 @@ DEPENDENCY_VARIABLES = (
     "CC_LOG_DIAGNOSTICS",
 )  # fmt: skip
 # These add options that no command line shows; the first two are clang-cl's.
-OPTION_VARIABLES = ("CL", "_CL_", "CCC_OVERRIDE_OPTIONS", "GCC_COMPARE_DEBUG")
+OPTION_VARIABLES = ("CL", "_CL_", "CCC_OVERRIDE_OPTIONS", "GCC_COMPARE_DEBUG", "RC_DEBUG_OPTIONS")
 
 # Options whose value begins with a directory that the compiler is to map, or to take for its own.
 MAPPING_OPTIONS = ("-ffile-prefix-map=", "-fdebug-prefix-map=", "-fmacro-prefix-map=")
@@ -45,6 +49,12 @@ DIRECTORY_OPTIONS = ("-fdebug-compilation-dir=", "-ffile-compilation-dir=", "--g
 # Which locale messages are in, in the order in which it is looked for.
 MESSAGES = ("LC_ALL", "LC_MESSAGES", "LANG")
 CHARSET = ("LC_ALL", "LC_CTYPE", "LANG")
+
+# Clang takes an assembler of many names from PATH.
+OTHER_ASSEMBLER = ("-fno-integrated-as", "-no-integrated-as")
+CHARSET_OPTION = "-finput-charset="
+# Where what a source says can be searched for.
+ASCII_LIKE = ("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1")
 
 COLOURS, PLAIN = "+", "-"
 
@@ -204,6 +214,10 @@ def _add_words(action: Action) -> "Optional[Refusal]":
     add = action.transcript.add
     forced = set(plan.forced)
     for kind, word in plan.words:
+        if word.startswith(CHARSET_OPTION) and word[len(CHARSET_OPTION) :].lower() not in ASCII_LIKE:
+            return Refusal("charset", word)
+        if word in OTHER_ASSEMBLER and action.compiler.family == CLANG:
+            return Refusal("other_programs", word)
         add(kind, _normal(action, word) if kind != KEY and word in forced else _normal_option(action, word))
     for kind, directory in plan.search:
         if directory.startswith(("=", "$SYSROOT")):

@@ -64,7 +64,7 @@ KEYED = (
     "-fdiagnostics-show-template-tree -fdiagnostics-urls= -fdigraphs -fdirect-access-external-data "
     "-fdiscard-value-names -fdollars-in-identifiers -fdouble-square-bracket-attributes -fdse -fdwarf-exceptions "
     "-fdwarf2-cfi-asm -fearly-inlining -felide-constructors -felide-type -feliminate-dwarf2-dups "
-    "-feliminate-unused-debug-symbols -feliminate-unused-debug-types -fembed-bitcode -fembed-bitcode-marker "
+    "-feliminate-unused-debug-symbols -feliminate-unused-debug-types -fembed-bitcode "
     "-fembed-bitcode= -femit-all-decls -femit-class-debug-always -femit-struct-debug-baseonly "
     "-femit-struct-debug-detailed= -femit-struct-debug-reduced -femulated-tls -fenforce-eh-specs -fenum-int-equiv "
     "-fexceptions -fexcess-precision= -fexec-charset= -fexpensive-optimizations "
@@ -337,7 +337,7 @@ REFUSED = (
     ),
     (
         "command_line_recorded",
-        " -frecord-gcc-switches ",
+        " -fembed-bitcode-marker -fembed-bitcode=marker -frecord-gcc-switches ",
     ),
     (
         "assembler",

@@ -24,7 +24,7 @@ TIMESTAMP = "__TIMESTAMP__"
 EMBED = "#embed"
 INCBIN = ".incbin"
 ASM_INCLUDE = ".include"
-PRAGMA = "#pragma GCC dependency or pch_preprocess"
+PRAGMA = "#pragma GCC dependency, pch_preprocess or include_alias"
 # ONCE: a file that is included once; IMPORT: those that it names are.
 ONCE = "#pragma once"
 IMPORT = "#import"
@@ -50,20 +50,26 @@ _ASM_INCLUDE = re.compile(rb"\"[^\"\n]*\.include\b|\.include(?:\s*[\"\\]|\s+\w|\
 # __has_include itself, and by another name.
 _TESTS = rb"__has_include|__has_include_next"
 _ALIAS = re.compile(_HASH + rb"[ \t]*define[ \t]+(\w+)[ \t]+__has_include(?:_next)?[ \t]*$", re.MULTILINE)
-# By a macro, or with an escape, as well.
-_ONCE = re.compile(rb"\bpragma\s+once\b|\(\s*once\s*\)|_Pragma\s*\([^)\n]*(?:once|\\[xuU0-7])")
-_PRAGMA = re.compile(rb"\bpragma\s+GCC\s+pch_preprocess\b|\bGCC\s+dependency\b")
+# In whatever spelling, and by whatever macro; what is taken for one too much hardly ever has an equal.
+_ONCE = re.compile(rb"\bonce\b|\b_Prag|\b__pragma")
+_PRAGMA = re.compile(rb"\bpragma\s+GCC\s+pch_preprocess\b|\bGCC\s+dependency\b|\binclude_alias\b")
 _LINE = re.compile(rb"^[^\w\n\"#%]*(?:#|%:)[^\w\n\"]*(?:line\b|\d)[^\n\"]*\"", re.MULTILINE)
 # What stands between two strings that are one, and in a word that an assembler reads without it.
 _BETWEEN = re.compile(rb"(?:\)[^\s()\"]{0,16})?\"\s*(?:/\*[^*]*\*/\s*)*(?:u8|u|l)?(?:r\"[^\s()\"]{0,16}\(|\")")
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|(?:x|u00|u000000)0*([0-9a-f]{1,2})(?![0-9a-f]))")
 _IGNORED = re.compile(rb"/\*.*?\*/|[{|}]", re.DOTALL)
 # The beginning of .incbin or .include where a macro of the assembler's, or of C, has the rest.
-_PIECE = re.compile(rb"(?<![\w)\]])\.in?c?b?i?(?:\\+[a-z(@]|\s*##|,\s*bin\b)|\.altmacro")
+_PIECE = re.compile(
+    rb"(?:(?<![\w)\]])|(?<=\\[nt]))\.(?:in?c?b?i?\\+|\\\\)[a-z(@]|^\s*\.\\[a-z]|\binc\s*(?:,|##)\s*(?:bin|lude)\b|\.altmacro"
+    rb"|\"(?:[^\"\n]*[^\w\"\n])?\.inc(?:b|bi|l|lu|lud)?\\?\"",
+    re.MULTILINE,
+)
 # Words that move the object, in two pieces that a macro may paste.
 _SPECIAL = (b"__TIME__", b"__DATE__", b"__TIMESTAMP__", b"__has_include")
 _HALVES = [(word[:end], word[end:]) for word in _SPECIAL for end in range(1, len(word))]
 _PASTED = re.compile(rb"\b(?:" + b"|".join(one + rb"\s*(?:,|##)\s*" + rest for one, rest in _HALVES) + rb")\b")
+_UNDERSCORES = re.compile(rb"\b__\s*##")
+_TIME_ALONE = re.compile(rb"[(,]\s*(?:TIME|DATE|TIMESTAMP)\s*[,)]")
 _SPLICE = re.compile(rb"\\[ \t]*\r?\n")
 
 
@@ -131,14 +137,14 @@ def read(data: bytes) -> Text:
         traits.add(TIME)
     if b"__TIMESTAMP__" in data:
         traits.add(TIMESTAMP)
-    if (b"once" in data or b"_Pragma" in data) and _ONCE.search(data):
+    if _ONCE.search(data):
         traits.add(ONCE)
     traits.update(_of_assembly(data))
     if b"embed" in data and _EMBED.search(data):
         traits.add(EMBED)
-    if b"GCC" in data and _PRAGMA.search(data):
+    if (b"GCC" in data or b"include_alias" in data) and _PRAGMA.search(data):
         traits.add(PRAGMA)
-    if b"__" in data and _PASTED.search(data):
+    if b"__" in data and (_PASTED.search(data) or (_UNDERSCORES.search(data) and _TIME_ALONE.search(data))):
         traits.add(PASTED)
     if _LINE.search(data):
         traits.add(LINE)

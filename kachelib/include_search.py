@@ -13,11 +13,12 @@ import os
 import re
 from typing import Iterator
 
-from kachelib import memo
+from kachelib import clang_files, memo
 from kachelib.cc import DIALECT, KEY, Plan
 from kachelib.cc_action import Action
 from kachelib.cc_probe import Questions
-from kachelib.cc_toolchain import GCC
+from kachelib.cc_toolchain import CLANG, GCC
+from kachelib.clang_files import RESOURCES
 from kachelib.entry import ABSENT, FILE, LINK, MISSING, NOWHERE, PLACE, Input
 from kachelib.include_scan import (
     ANGLED,
@@ -50,6 +51,9 @@ MEMO_VERSION = "5"
 
 # How Clang's -v marks one.
 HEADER_MAP = " (headermap)"
+FRAMEWORKS = " (framework directory)"
+# Clang as Microsoft's compiler, which looks for headers beside all files on the way.
+MICROSOFT = re.compile("-fms-compatibility|windows|msvc")
 
 # More than this is a search that is dearer than a compile.
 MOST_NAMES = 60_000
@@ -75,16 +79,20 @@ class SearchPath:
         known: dict[tuple[int, int], str] = {}
         found = {}
         for each in (*self.quote, *self.angle, *self.twice):
-            place = absolute(each, cwd).rstrip("/") + "/"
+            place = absolute(_plain(each), cwd).rstrip("/") + "/"
             if place not in found:
                 found[place] = same_place(place, place, known)
         return list(found.items())
 
     def is_current(self, cwd: str) -> bool:
         """Whether each directory is still there, or still not, and none leads to another one than it did."""
-        there = all(os.path.isdir(absolute(path, cwd)) for path in (*self.quote, *self.angle))
+        there = all(os.path.isdir(absolute(_plain(path), cwd)) for path in (*self.quote, *self.angle))
         gone = not any(os.path.isdir(absolute(path, cwd)) for path in self.gone)
         return there and gone and self.same == [same for _, same in self.places(cwd)]
+
+
+def _plain(directory: str) -> str:
+    return directory[: -len(FRAMEWORKS)] if directory.endswith(FRAMEWORKS) else directory
 
 
 def search_path(action: Action, store: Store) -> SearchPath:
@@ -122,6 +130,7 @@ def search_path(action: Action, store: Store) -> SearchPath:
 def _named(action: Action) -> list[str]:
     """The directories that the command and the environment name."""
     found = [directory for _, directory in action.plan.search]
+    found += [directory + "/include" for option, directory in action.plan.directories if option == RESOURCES]
     for name, separator in VARIABLES.items():
         found += [each or "." for each in action.environ.get(name, "").split(separator) if name in action.environ]
     return found
@@ -247,11 +256,20 @@ class Missing:
             for directory in self.path.quote:
                 yield _join(directory, name, self.action.cwd)
         for directory in self.path.angle:
-            yield _join(directory, name, self.action.cwd)
+            if not directory.endswith(FRAMEWORKS):
+                yield _join(directory, name, self.action.cwd)
+            elif "/" in name:
+                framework, _, header = name.partition("/")
+                for kind in ("Headers", "PrivateHeaders"):
+                    place = "%s/%s.framework/%s/%s" % (_plain(directory), framework, kind, header)
+                    yield absolute(place, self.action.cwd)
 
     def look(self, how: str, name: str, includer: str) -> None:
         """Note what stood before the header that ``name`` led to."""
         before: list[str] = []
+        if "\\" in name:
+            # Microsoft's way to write a slash, which Clang takes for one where it is like that compiler.
+            self.look(how, name.replace("\\", "/"), includer)
         if self._is_beside(how, name):
             return
         for place in self.places(how, name, includer):
@@ -340,7 +358,7 @@ def missing(
     _check_kinds(found.path)
     _check_directories(action)
     _note_once(found, names, texts)
-    if action.plan.dialect != DIALECT:
+    if action.plan.dialect != DIALECT or any(MICROSOFT.search(word) for _, word in action.plan.words):
         found.beside = sorted({name.rpartition("/")[0] for name in names})
     for path in action.plan.forced:
         found.look(QUOTED, path, "")
@@ -367,6 +385,7 @@ def missing(
             found.look(NEXT, header, "")
     _add_precompiled(action, names, found)
     inputs = [Input(ABSENT, action.roots.normalise(absolute(path, action.cwd)), "") for path in found.path.gone]
+    inputs += clang_files.inputs(action, found.path.angle)
     for place, same in found.path.places(action.cwd):
         said = action.roots.normalise(same) if same not in ("", NOWHERE) else same
         inputs.append(Input(PLACE, action.roots.normalise(place), said))
@@ -398,7 +417,9 @@ def _check_directories(action: Action) -> None:
 
 def _note_once(found: Missing, names: list[str], texts: dict[str, Text]) -> None:
     """Note the files that are included once. Raises Unclear where two are the same."""
-    everything = any(IMPORT in text.traits for text in texts.values())
+    # Clang's debug information has one name for what is one file.
+    merged = found.action.plan.places and found.action.compiler.family == CLANG
+    everything = merged or any(IMPORT in text.traits for text in texts.values())
     for name in names:
         if everything or ONCE in texts[name].traits:
             path = absolute(name, found.action.cwd)
@@ -443,7 +464,7 @@ def _links(place: str) -> list[str]:
 
 def _add_precompiled(action: Action, names: list[str], found: Missing) -> None:
     gcc = action.compiler.family == GCC
-    for name in names[1:] if gcc else [name for name in names if name in action.plan.forced]:
+    for name in names[1:] if gcc else action.plan.forced:
         for ending in GCC_PRECOMPILED if gcc else CLANG_PRECOMPILED:
             path = absolute(name, action.cwd) + ending
             if os.path.exists(path):

@@ -19,13 +19,14 @@ import re
 
 from blake3 import blake3
 
-from kachelib import cc_collect, cc_compile, cc_replay, depfile
+from kachelib import cc_collect, cc_compile, cc_replay, clang_files, depfile
 from kachelib.cc import DIALECT, PREPROCESSOR, STRICT
 from kachelib.cc_action import PATH_VARIABLES, Action
 from kachelib.compile import Finished
 from kachelib.entry import Candidate, Output, Stream, empty
 from kachelib.events import Event
 from kachelib.key import Transcript
+from kachelib.roots import absolute
 from kachelib.store import Store, read_file, remove, replace_file
 
 SCHEMA = "kache-cc-text-1"
@@ -58,7 +59,9 @@ def applies(action: Action) -> bool:
     unseen = (PREPROCESSOR, "-imacros") in plan.words and not plan.system_headers
     # Some warnings hang on whether a macro or the text itself says something.
     lenient = not any(word.startswith(STRICT) for _, word in plan.words)
-    return plan.language in LANGUAGES and quiet and lenient and not unseen
+    # The object hangs on these, the text does not.
+    told = any(os.path.exists(absolute(path, action.cwd)) for path in clang_files.settings(action))
+    return plan.language in LANGUAGES and quiet and lenient and not unseen and not told
 
 
 def read(action: Action, store: Store) -> Text | None:

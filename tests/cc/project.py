@@ -8,7 +8,7 @@ import resource
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from kachelib import cc_action, roots
 from tests.world import Kache, Run, World
@@ -139,3 +139,18 @@ def twice(project: Project, *words: str) -> List[str]:
     compilers = [argv for argv in run.started if Path(argv[0]).name.startswith(("cc1", "clang", "gcc", "as"))]
     assert second.result != "local_hit" or not compilers
     return [first.result, second.result]
+
+
+def check(project: Project, change: Callable[[], object], *words: str) -> None:
+    """Compile twice, change something, and compare with a fresh compile."""
+    names = ["main.o", "main.d"]
+    settle()
+    for _ in range(2):
+        first, _ = project.cached(words, names)
+        assert first.status == 0, first.said
+    change()
+    settle()
+    found, _ = project.cached(words, names)
+    fresh = project.fresh(words, names)
+    assert (found.status, found.outputs) == (fresh.status, fresh.outputs), found
+    assert found.said == fresh.said

@@ -12,23 +12,8 @@ from typing import Callable, List, Optional, Sequence
 import pytest
 
 from kachelib import cc_action
-from tests.cc.project import Project, settle
+from tests.cc.project import Project, check, settle
 from tests.world import Kache, World
-
-
-def check(project: Project, change: Callable[[], object], *words: str) -> None:
-    """Compile twice, change something, and compare with a fresh compile."""
-    names = ["main.o", "main.d"]
-    settle()
-    for _ in range(2):
-        first, _ = project.cached(words, names)
-        assert first.status == 0, first.said
-    change()
-    settle()
-    found, _ = project.cached(words, names)
-    fresh = project.fresh(words, names)
-    assert (found.status, found.outputs) == (fresh.status, fresh.outputs), found
-    assert found.said == fresh.said
 
 
 @pytest.fixture(params=["gcc", "clang"])
