@@ -1,6 +1,6 @@
-"""Files that Clang reads beside headers, and that no depfile names.
+"""What Clang looks at beside headers, and that no depfile names: lists, settings, and which toolchains lie around.
 
-Owns where they are. Cold.
+Owns where that is. Cold.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import os
 
 from kachelib.cc_action import Action
 from kachelib.cc_toolchain import CLANG
-from kachelib.entry import ABSENT, FILE, Input
+from kachelib.entry import ABSENT, FILE, NAMES, Input
+from kachelib.inputs import names_in
 from kachelib.roots import absolute
 from kachelib.store import digest_file
 
@@ -23,6 +24,11 @@ IGNORE_LISTS = tuple(
     for name in ("asan", "hwasan", "memtag", "msan", "tsan", "dfsan", "cfi", "ubsan")
     for kind in ("ignorelist", "blacklist")
 )
+
+# The option that names a place with a GCC, whose library of C++ is taken (clang::driver, GCCInstallationDetector).
+TOOLCHAIN = "--gcc-toolchain="
+# Where the system's own compilers lie: what is chosen below that is in the compiler's identity.
+SYSTEM = ("/bin", "/usr/bin")
 
 
 def settings(action: Action) -> list[str]:
@@ -44,4 +50,34 @@ def inputs(action: Action, searched: list[str]) -> list[Input]:
         there = os.path.isfile(place)
         kind, digest = (FILE, digest_file(place)) if there else (ABSENT, "")
         found.append(Input(kind, action.roots.normalise(place), digest))
+    for place in dict.fromkeys(absolute(each, action.cwd) for each in _chosen_from(action)):
+        found.append(Input(NAMES, action.roots.normalise(place), names_in(place)))
     return found
+
+
+def _chosen_from(action: Action) -> list[str]:
+    """The directories of which Clang takes what is there, or the newest: versions of GCC and of libraries of C++, and
+    the headers of one architecture."""
+    plan = action.plan
+    given = [directory for option, directory in plan.directories if option != RESOURCES]
+    given += [word[len(TOOLCHAIN) :] for _, word in plan.words if word.startswith(TOOLCHAIN)]
+    tops = [place for each in given for place in (each, each + "/usr")]
+    places = [top + "/include" for top in tops]
+    if "++" in plan.language:
+        program = action.compiler.program
+        beside = {os.path.dirname(each) for each in (program, os.path.realpath(program))}
+        tops += sorted(os.path.dirname(each) for each in beside.difference(SYSTEM))
+        for top in tops:
+            places.append(top + "/include/c++")
+            for library in ("lib", "lib64", "lib32"):
+                targets = top + "/" + library + "/gcc"
+                there = absolute(targets, action.cwd)
+                places += [targets, *[targets + "/" + name for name in sorted(_listed(there))]]
+    return places
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []

@@ -11,7 +11,7 @@ import time
 from blake3 import blake3
 
 from kachelib import memo
-from kachelib.entry import ABSENT, FILE, LINK, MISSING, NOWHERE, PLACE, SOURCE
+from kachelib.entry import ABSENT, FILE, LINK, MISSING, NAMES, NOWHERE, PLACE, SOURCE
 from kachelib.key import digest_bytes
 from kachelib.roots import exists
 from kachelib.store import digest_file
@@ -96,6 +96,9 @@ def _changed_file(candidate: "Candidate", action: "Asked", store: "Store") -> st
         elif item.kind == LINK:
             if action.roots.normalise(_without_links(path)) != item.digest:
                 return "%s leads elsewhere" % item.path
+        elif item.kind == NAMES:
+            if names_in(path) != item.digest:
+                return "%s has other entries" % item.path
         elif item.kind != ABSENT:
             paths.append(path)
             present.append(item)
@@ -141,6 +144,15 @@ def same_place(name: str, path: str, known: "Dict[Tuple[int, int], str]") -> str
         return NOWHERE
     first = known.setdefault((state.st_dev, state.st_ino), name)
     return first if first != name else ""
+
+
+def names_in(path: str) -> str:
+    """A digest of the names in a directory; NOWHERE where none is."""
+    try:
+        names = sorted(posix.listdir(path))
+    except OSError:
+        return NOWHERE
+    return digest_bytes("\n".join(names).encode("utf-8", "surrogateescape"))
 
 
 def _without_links(path: str) -> str:

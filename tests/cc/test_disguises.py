@@ -145,6 +145,38 @@ CASES: Dict[str, Case] = {
         {"a/y.h": "#define Q 2\n"},
         ("clang",),
     ),
+    "a newer toolchain appears": Case(
+        {
+            "main.cc": "#include <q.h>\nint f = X;\n",
+            "gt/lib/gcc/x86_64-linux-gnu/9/crtbegin.o": "",
+            "gt/include/c++/9/q.h": "#define X 1\n",
+        },
+        ["--gcc-toolchain=gt"],
+        {"gt/lib/gcc/x86_64-linux-gnu/10/crtbegin.o": "", "gt/include/c++/10/q.h": "#define X 2\n"},
+        ("clang++",),
+    ),
+    "a newer toolchain appears in a system's root": Case(
+        {
+            "main.cc": "#include <q.h>\nint f = X;\n",
+            "sr/usr/lib/gcc/x86_64-linux-gnu/9/crtbegin.o": "",
+            "sr/usr/include/c++/9/q.h": "#define X 1\n",
+        },
+        ["--sysroot=sr"],
+        {"sr/usr/lib/gcc/x86_64-linux-gnu/10/crtbegin.o": "", "sr/usr/include/c++/10/q.h": "#define X 2\n"},
+        ("clang++",),
+    ),
+    "the headers of an architecture appear": Case(
+        {"main.c": ASKS, "sr/usr/include/q.h": "#define Q 1\n"},
+        ["--sysroot=sr"],
+        {"sr/usr/include/x86_64-linux-gnu/q.h": "#define Q 2\n"},
+        ("clang",),
+    ),
+    "a newer libc++ appears": Case(
+        {"main.cc": ASKS, "sr/usr/include/c++/v1/q.h": "#define Q 1\n"},
+        ["--sysroot=sr", "-stdlib=libc++"],
+        {"sr/usr/include/c++/v2/q.h": "#define Q 2\n"},
+        ("clang++",),
+    ),
     "the compiler's own headers appear": Case(
         {"main.c": ASKS}, ["-resource-dir=rd"], {"rd/include/q.h": "#define Q 2\n"}, ("clang",)
     ),
@@ -178,7 +210,8 @@ def test_a_disguise(project: Project, require_tool: Callable[[str], str], name: 
     case = CASES[name]
     put(project, case.files)
     change = lambda: put(project, case.changed)  # noqa: E731
-    check(project, change, cc, *case.words, "-MD", "-c", "main.c", "-o", "main.o")
+    source = "main.cc" if "main.cc" in case.files else "main.c"
+    check(project, change, cc, *case.words, "-MD", "-c", source, "-o", "main.o")
 
 
 def put(project: Project, files: Mapping[str, Optional[str]]) -> None:
