@@ -12,12 +12,13 @@ from typing import NamedTuple
 from kachelib import memo
 from kachelib.store import Store, read_file
 
-# How a header is named: "name", <name>; the same by __has_include; by include_next, in either way. And no header, but a
-# macro that hands its parameter to __has_include.
-QUOTED, ANGLED, HAS_QUOTED, HAS_ANGLED, NEXT, WRAPPER = "q", "a", "Q", "A", "n", "w"
+# How a header is named: "name", <name>; the same by __has_include; by #include_next or __has_include_next. And no
+# header, but a macro that hands its parameter to __has_include.
+QUOTED, ANGLED, HAS_QUOTED, HAS_ANGLED, NEXT_QUOTED, NEXT_ANGLED, WRAPPER = "q", "a", "Q", "A", "n", "N", "w"
 
 # What a text may hold besides. COMPUTED: a directive whose header a macro names. The others keep it from being cached.
 COMPUTED = "computed"
+COMPUTED_NEXT = "computed #include_next"
 UNCLEAR_TEST = "__has_include of a macro"
 TIME = "__DATE__ or __TIME__"
 TIMESTAMP = "__TIMESTAMP__"
@@ -33,7 +34,7 @@ PASTED = "__TIME__ or __has_include in two pieces"
 # A line that says it is one of another file, which a warning then shows.
 LINE = "#line"
 
-MEMO_VERSION = "6"
+MEMO_VERSION = "7"
 
 _BLANK = rb"(?:[ \t\v\f]|/\*.*?\*/)*"
 _HASH = rb"(?:#|%:|\?\?=)"
@@ -111,13 +112,13 @@ def read(data: bytes) -> Text:
         traits.add(TRIGRAPH)
     for match in _DIRECTIVE.finditer(data):
         name = _NAME.match(match[2])
-        if name is None:
-            traits.add(COMPUTED)
-            continue
         if match[1] == b"import":
             traits.add(IMPORT)
-        how = NEXT if match[1] == b"include_next" else QUOTED if name[1] else ANGLED
-        headers[how, _text(name)] = None
+        if name is None:
+            traits.update((COMPUTED, COMPUTED_NEXT) if match[1] == b"include_next" else (COMPUTED,))
+            continue
+        ways = (NEXT_QUOTED, NEXT_ANGLED) if match[1] == b"include_next" else (QUOTED, ANGLED)
+        headers[ways[not name[1]], _text(name)] = None
     if b"__has_include" in data:
         for match in _TEST.finditer(data):
             name = _NAME.match(match[1])
@@ -127,8 +128,8 @@ def read(data: bytes) -> Text:
             elif name is None:
                 traits.add(UNCLEAR_TEST)
             else:
-                how = NEXT if b"_next" in match[0] else HAS_QUOTED if name[1] else HAS_ANGLED
-                headers[how, _text(name)] = None
+                ways = (NEXT_QUOTED, NEXT_ANGLED) if b"_next" in match[0] else (HAS_QUOTED, HAS_ANGLED)
+                headers[ways[not name[1]], _text(name)] = None
         for match in _ALIAS.finditer(data):
             headers[WRAPPER, match[1].decode("ascii", "replace")] = None
         if _is_handed_on(_ALIAS.sub(b"", data), _TESTS):

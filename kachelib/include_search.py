@@ -23,10 +23,12 @@ from kachelib.entry import ABSENT, FILE, LINK, MISSING, NOWHERE, PLACE, Input
 from kachelib.include_scan import (
     ANGLED,
     COMPUTED,
+    COMPUTED_NEXT,
     HAS_ANGLED,
     HAS_QUOTED,
     IMPORT,
-    NEXT,
+    NEXT_ANGLED,
+    NEXT_QUOTED,
     ONCE,
     QUOTED,
     WRAPPER,
@@ -54,6 +56,10 @@ HEADER_MAP = " (headermap)"
 FRAMEWORKS = " (framework directory)"
 # Clang as Microsoft's compiler, which looks for headers beside all files on the way.
 MICROSOFT = re.compile("-fms-compatibility|windows|msvc")
+
+# What is looked for beside the file that names it; #include_next too, in a source and in what was found that way.
+BESIDE = (QUOTED, HAS_QUOTED, NEXT_QUOTED)
+NEXT = (NEXT_QUOTED, NEXT_ANGLED)
 
 # More than this is a search that is dearer than a compile.
 MOST_NAMES = 60_000
@@ -250,9 +256,9 @@ class Missing:
         if name.startswith("/"):
             yield name
             return
-        if how in (QUOTED, HAS_QUOTED):
+        if how in BESIDE:
             yield _join(includer, name, self.action.cwd)
-        if how in (QUOTED, HAS_QUOTED, NEXT):
+        if how in (*BESIDE, NEXT_ANGLED):
             for directory in self.path.quote:
                 yield _join(directory, name, self.action.cwd)
         for directory in self.path.angle:
@@ -279,11 +285,11 @@ class Missing:
                 continue
             if found in self.read:
                 self.lead(place, self.read[found])
-            elif how in (HAS_QUOTED, HAS_ANGLED, NEXT):
+            elif how in (HAS_QUOTED, HAS_ANGLED, *NEXT):
                 self.asked.add(place)
             self.check_once(place)
             self.check_precompiled(place)
-            if how == NEXT:
+            if how in NEXT:
                 continue
             if found in self.read and how in (QUOTED, ANGLED):
                 self.reached.add(found)
@@ -330,7 +336,7 @@ class Missing:
 
     def _is_beside(self, how: str, name: str) -> bool:
         """Whether a file that was read is beside another one under that name; where there is none, none must be."""
-        if how not in (QUOTED, HAS_QUOTED) or name.startswith("/"):
+        if how not in BESIDE or name.startswith("/"):
             return False
         places = [_join(directory, name, self.action.cwd) for directory in self.beside]
         found = [(place, self.identity(place)) for place in places]
@@ -339,7 +345,7 @@ class Missing:
                 self.add(place)
             elif state in self.read:
                 self.lead(place, self.read[state])
-        return any(state in self.read for _, state in found)
+        return how not in NEXT and any(state in self.read for _, state in found)
 
 
 def _join(directory: str, name: str, cwd: str) -> str:
@@ -368,11 +374,12 @@ def missing(
     for name in names:
         for how, header in texts[name].headers:
             # A macro asks from where it stands, not from where it was defined.
-            for includer in everywhere if how == HAS_QUOTED else (name.rpartition("/")[0],):
+            for includer in everywhere if how in (HAS_QUOTED, NEXT_QUOTED) else (name.rpartition("/")[0],):
                 if how != WRAPPER:
                     found.look(how, header, includer)
-    for includer in sorted({name.rpartition("/")[0] for name in names if COMPUTED in texts[name].traits}):
-        _look_for_computed(found, names, includer)
+    for trait, way in ((COMPUTED, QUOTED), (COMPUTED_NEXT, NEXT_QUOTED)):
+        for includer in sorted({name.rpartition("/")[0] for name in names if trait in texts[name].traits}):
+            _look_for_computed(found, names, includer, way)
     wrappers = {name for text in texts.values() for how, name in text.headers if how == WRAPPER}
     for name in names if wrappers else ():
         asked = uses(read_file(absolute(name, action.cwd)) or b"", wrappers)
@@ -381,8 +388,8 @@ def missing(
         for how, header in asked:
             for includer in everywhere:
                 found.look(how, header, includer)
-            # It may be one of __has_include_next.
-            found.look(NEXT, header, "")
+                # It may be one of __has_include_next.
+                found.look(NEXT_QUOTED if how == HAS_QUOTED else NEXT_ANGLED, header, includer)
     _add_precompiled(action, names, found)
     inputs = [Input(ABSENT, action.roots.normalise(absolute(path, action.cwd)), "") for path in found.path.gone]
     inputs += clang_files.inputs(action, found.path.angle)
@@ -427,7 +434,7 @@ def _note_once(found: Missing, names: list[str], texts: dict[str, Text]) -> None
             found.once.setdefault(os.stat(path).st_size, []).append(path)
 
 
-def _look_for_computed(found: Missing, names: list[str], includer: str) -> None:
+def _look_for_computed(found: Missing, names: list[str], includer: str, way: str) -> None:
     """Look for every file that was read by all names that a macro may have for it, seen from ``includer``.
 
     Compilers write paths in their own way, so a directory is known by what it is, not by its name. Raises Unclear for a
@@ -450,7 +457,7 @@ def _look_for_computed(found: Missing, names: list[str], includer: str) -> None:
         if not headers and found.identity(path) not in found.reached:
             raise Unclear("#include of a macro, which may name %s" % name)
         for header in sorted(headers):
-            found.look(QUOTED, header, includer)
+            found.look(way, header, includer)
 
 
 def _links(place: str) -> list[str]:

@@ -72,6 +72,7 @@ class OddSources(Sources):
             f'#if 0\n#elif __has_include /* c */ (/* d */"{name}")\n{there}',
             f'%:include "{name}"\n',
             f'#include_next /**/ "{name}"\n',
+            f'#define NAMED <{name}>\n#include_next NAMED\n#undef NAMED\n',
         )
 
     def telling(self, number: int) -> Tuple[str, ...]:

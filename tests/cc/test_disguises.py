@@ -49,6 +49,32 @@ CASES: Dict[str, Case] = {
         ["-iquote", "q1", "-Ii1"],
         {"q1/c.h": "int d;\n"},
     ),
+    "#include_next in a source": Case(
+        {"main.c": '#include_next "c.h"\n', "i1/c.h": "int c;\n"}, ["-Ii1"], {"c.h": "int d;\n"}
+    ),
+    "#include_next in what lies beside a source": Case(
+        {"main.c": '#include "b.h"\n', "b.h": '#include_next "c.h"\n', "i1/c.h": "int c;\n"},
+        ["-Ii1"],
+        {"c.h": "int d;\n"},
+    ),
+    "__has_include_next in a macro of another directory": Case(
+        {
+            "main.c": '#include "s/a.h"\n#if HB\nint f = 1;\n#else\nint f = 2;\n#endif\n',
+            "s/a.h": '#define HB __has_include_next("b.h")\n',
+        },
+        [],
+        {"b.h": ""},
+    ),
+    "#include_next of a macro": Case(
+        {
+            "main.c": "#include <c.h>\n",
+            "i1/c.h": "#define NEXT <c.h>\n#include_next NEXT\n",
+            "i2/x": "",
+            "i3/c.h": "int c;\n",
+        },
+        ["-Ii1", "-Ii2", "-Ii3"],
+        {"i2/c.h": "int d;\n"},
+    ),
     "a macro asks from where it stands": Case(
         {
             "main.c": '#define HB __has_include("b.h")\n#include "s/a.h"\nint f = Q;\n',
