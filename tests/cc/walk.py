@@ -153,7 +153,7 @@ class Walk:
             self.place = self.rng.choice(self.places)
 
     def keep(self, good: bool) -> None:
-        """Remember a command that compiles; one that does not say little, and is not tried again."""
+        """Remember a command whose compile says much; another one is not tried again."""
         assert self.call is not None
         if good and self.call not in self.calls[-8:]:
             self.calls.append(self.call)
