@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -16,6 +17,7 @@ from kachelib.cc_action import Action
 from kachelib.cc_toolchain import CLANG
 from kachelib.compile import Finished
 from kachelib.entry import FILE, INLINE_LIMIT, Candidate, Input, Output, Stream, empty
+from kachelib.inputs import remember
 from kachelib.roots import absolute
 from kachelib.store import Store, digest_file, read_file
 
@@ -41,11 +43,19 @@ class NotStored(Exception):
     """Why a compile that succeeded is not kept; the text is the event's reason."""
 
 
+class Read(NamedTuple):
+    """What a compile read. states: {path: its metadata before its content was read}."""
+
+    inputs: list[Input]
+    states: dict[str, os.stat_result]
+
+
 class Collected:
-    """A candidate; object: the file behind its object; texts: what its other blobs hold."""
+    """A candidate; object: the file behind its object; texts: what its other blobs hold; states: as in ``Read``."""
 
     def __init__(self, candidate: Candidate) -> None:
         self.candidate = candidate
+        self.states: dict[str, os.stat_result] = {}
         self.object = ""
         self.texts: list[bytes] = []
 
@@ -62,7 +72,8 @@ def collect(action: Action, finished: Finished, deps: bytes | None, store: Store
     candidate.crate_types = action.plan.language
     candidate.compile_ms = finished.ms
     candidate.created = finished.started_ns // 1_000_000_000
-    candidate.inputs = inputs(action, names_of(action, deps), finished.started_ns, store, bool(finished.stderr))
+    names = names_of(action, deps)
+    candidate.inputs, collected.states = read(action, names, finished.started_ns, store, bool(finished.stderr))
     _read_object(action, collected)
     if action.plan.depfile and action.plan.language in cc_compile.WITHOUT_HEADERS and finished.stderr:
         raise NotStored("a warning may name the option that asks for a depfile")
@@ -83,10 +94,11 @@ def names_of(action: Action, deps: bytes | None) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def inputs(action: Action, names: list[str], started_ns: int, store: Store, warned: bool = False) -> list[Input]:
+def read(action: Action, names: list[str], started_ns: int, store: Store, warned: bool = False) -> Read:
     """Every file that was read, and what must not appear. started_ns: when reading began; warned: something was said of
     them. Raises NotStored, OSError."""
     found = []
+    states = {}
     texts = {}
     _check_directories(action, names, started_ns)
     for name in names:
@@ -98,6 +110,7 @@ def inputs(action: Action, names: list[str], started_ns: int, store: Store, warn
             raise NotStored("%s changed during the compile" % name)
         if action.roots.normalise(path) == path and action.roots.is_ambiguous(path):
             raise NotStored("%s begins like a directory that is mapped" % name)
+        states[path] = state
         digest = digest_file(path)
         found.append(Input(FILE, action.roots.normalise(path), digest))
         texts[name] = include_scan.scan(path, digest, store)
@@ -110,13 +123,15 @@ def inputs(action: Action, names: list[str], started_ns: int, store: Store, warn
         if named and action.plan.language != "assembler":
             # Clang follows them all the same.
             raise NotStored("#include in preprocessed text")
-        return found
+        return Read(found, states)
     try:
         found += include_search.missing(action, names, texts, started_ns, store)
     except include_search.Unclear as why:
         raise NotStored(str(why)) from None
-    known = set()
-    return [item for item in found if not (item.path in known or known.add(item.path))]  # type: ignore[func-returns-value]
+    known: dict[str, Input] = {}
+    for item in found:
+        known.setdefault(item.path, item)
+    return Read(list(known.values()), states)
 
 
 def _check_directories(action: Action, names: list[str], started_ns: int) -> None:
@@ -247,4 +262,5 @@ def publish(collected: Collected, action: Action, key: str, store: Store) -> boo
     fresh = store.put_file(collected.object, found.digest, found.size, False, False)
     entry = store.read_entry(key) or empty()
     store.write_entry(key, entry.with_candidate(candidate, action.transcript.fields))
+    remember(candidate, action, store, collected.states)
     return fresh

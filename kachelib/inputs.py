@@ -18,7 +18,7 @@ from kachelib.store import digest_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional, Protocol, Set, Tuple
+    from typing import Container, Dict, List, Optional, Protocol, Set, Tuple
 
     from kachelib.action import Action
     from kachelib.entry import Candidate, Input
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 # all would cost more than the compile.
 MOST_FILES = 5_000
 MOST_BYTES = 256 * 1024 * 1024
+
+# What no metadata of one file or directory tells. A kind that is not known has a content that is never found.
+ASKED_ANEW = frozenset((ABSENT, PLACE, LINK, NAMES))
 
 # Where the sources of a package's crates lie.
 SOURCES = ("src/", "tests/", "examples/", "benches/")
@@ -78,19 +81,72 @@ def difference(candidate: "Candidate", action: "Asked", fingerprint: str, store:
     return _changed_file(candidate, action, store)
 
 
+class _Group:
+    """Recorded inputs that are compared together, and of which one memo says in which state they were as recorded.
+
+    subject: what with ``paths`` tells what the memo is about: the candidate, and the place for what lies below roots.
+    """
+
+    __slots__ = ("items", "missing", "paths", "subject")
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        self.items: "List[Input]" = []
+        self.paths: "List[str]" = []
+        # (directory, names)
+        self.missing: "List[Tuple[str, str]]" = []
+
+    def add(self, item: "Input", path: str) -> bool:
+        """Take an input whose state is told by metadata; whether it is one."""
+        if item.kind in ASKED_ANEW:
+            return False
+        if item.kind == MISSING:
+            self.missing.append((path, item.digest))
+        else:
+            self.items.append(item)
+            self.paths.append(path)
+        return True
+
+    def changed(
+        self, states: "List[posix.stat_result]", action: "Asked", store: "Store", known_good: "Container[str]" = ()
+    ) -> str:
+        """The first input with other content, in words; "" when none has, and then the memo is written. states: of
+        ``paths``; known_good: those of them whose content in that state is as recorded."""
+        if not self.paths and not self.missing:
+            return ""
+        body = blake3(b"\n".join([memo.identity(state) for state in states])).digest()
+        memo_path = memo.path_of(store.memo_dir(), "inputs", "\n".join([self.subject, *self.paths]))
+        known = memo.read(memo_path) or b""
+        now = time.time_ns()
+        directories, appeared = _look_for(self.missing, known[len(body) :])
+        if appeared:
+            return "%s appeared" % action.roots.normalise(appeared)
+        fresh = body + b"".join([identity for identity, _ in directories])
+        if known == fresh:
+            return ""
+        if known[: len(body)] != body:
+            for item, path, state in zip(self.items, self.paths, states):
+                if path not in known_good and not _same_content(item, path, state, store):
+                    return "%s differs" % item.path
+        seen = [*states, *[state for _, state in directories if state is not None]]
+        if store.writable and not memo.is_racy(seen, now):
+            memo.write(memo_path, fresh)
+        return ""
+
+
 def _changed_file(candidate: "Candidate", action: "Asked", store: "Store") -> str:
     """The first recorded file with other content; remembers the state of all when none has."""
-    paths = []
-    present = []
-    missing: "List[Tuple[str, str]]" = []
+    here, everywhere = _Group(candidate.cache_key + "\n" + action.cwd), _Group(candidate.cache_key)
     places: "Dict[Tuple[int, int], str]" = {}
     for item in candidate.inputs:
         path = action.roots.localise(item.path)
         if not path:
             return "%s is not known here" % item.path
-        if item.kind == MISSING:
-            missing.append((path, item.digest))
-        elif item.kind == PLACE:
+        # What lies below no root is one file for all checkouts: the system's headers, most of what C reads.
+        group = everywhere if path is item.path else here
+        if group.add(item, path):
+            continue
+        if item.kind == PLACE:
             if same_place(item.path, path, places) != item.digest:
                 return "%s leads elsewhere" % item.path
         elif item.kind == LINK:
@@ -99,39 +155,32 @@ def _changed_file(candidate: "Candidate", action: "Asked", store: "Store") -> st
         elif item.kind == NAMES:
             if names_in(path) != item.digest:
                 return "%s has other entries" % item.path
-        elif item.kind != ABSENT:
-            paths.append(path)
-            present.append(item)
         elif exists(path):
             return "%s appeared" % item.path
-    states = _states(paths)
-    if states is None:
-        return _missing(paths)
+    own, shared = _states(here.paths), _states(everywhere.paths)
+    if own is None or shared is None:
+        return _missing(here.paths + everywhere.paths)
     rivals: "List[str]" = []
     if not action.roots.immutable:
-        rivals = [rival(path) for item, path in zip(present, paths) if item.kind == SOURCE]
+        rivals = [rival(path) for item, path in zip(here.items, here.paths) if item.kind == SOURCE]
     for other in rivals:
         if other and exists(other):
             return "%s stands beside a module of the same name" % action.roots.normalise(other)
-    body = blake3(b"\n".join([memo.identity(state) for state in states])).digest()
-    place = "\n".join([candidate.cache_key, action.cwd, *paths])
-    memo_path = memo.path_of(store.memo_dir(), "inputs", place)
-    known = memo.read(memo_path) or b""
-    now = time.time_ns()
-    directories, appeared = _look_for(missing, known[len(body) :])
-    if appeared:
-        return "%s appeared" % action.roots.normalise(appeared)
-    fresh = body + b"".join([identity for identity, _ in directories])
-    if known == fresh:
-        return ""
-    if known[: len(body)] != body:
-        for item, path, state in zip(present, paths, states):
-            if not _same_content(item, path, state, store):
-                return "%s differs" % item.path
-    seen = [*states, *[state for _, state in directories if state is not None]]
-    if store.writable and not memo.is_racy(seen, now):
-        memo.write(memo_path, fresh)
-    return ""
+    return here.changed(own, action, store) or everywhere.changed(shared, action, store)
+
+
+def remember(candidate: "Candidate", action: "Asked", store: "Store", seen: "Dict[str, posix.stat_result]") -> None:
+    """Note in which state the inputs are that every checkout has, for the first hit in another one. seen: {path: its
+    metadata before its content was read for ``candidate``}, of files that did not change since."""
+    everywhere = _Group(candidate.cache_key)
+    for item in candidate.inputs:
+        if action.roots.localise(item.path) is item.path:
+            everywhere.add(item, item.path)
+    try:
+        states = [seen.get(path) or posix.stat(path) for path in everywhere.paths]
+    except OSError:
+        return
+    everywhere.changed(states, action, store, seen)
 
 
 def same_place(name: str, path: str, known: "Dict[Tuple[int, int], str]") -> str:

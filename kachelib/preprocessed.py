@@ -140,7 +140,7 @@ def _candidate(text: Text, action: Action, known: Candidate, store: Store) -> cc
     candidate.crate_types = action.plan.language
     candidate.compile_ms = known.compile_ms
     candidate.created = text.started_ns // 1_000_000_000
-    candidate.inputs = cc_collect.inputs(action, text.names, text.started_ns, store)
+    candidate.inputs, _ = cc_collect.read(action, text.names, text.started_ns, store)
     candidate.bindings = known.bindings
     candidate.outputs = [output for output in known.outputs if output.emit == cc_replay.OBJECT]
     if text.rule:

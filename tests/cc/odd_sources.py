@@ -7,7 +7,7 @@ import random
 import shutil
 from typing import Callable, List, Tuple
 
-from tests.cc.sources import DIRECTORIES, HARD, HEADERS, LINKED, SOFT, TIMES, Sources
+from tests.cc.sources import DIRECTORIES, HARD, HEADERS, LINKED, OUTSIDE, SOFT, TIMES, Sources
 
 # Headers that are read once, or tell the object how often; those that read one beside them, of which directory.
 COUNTS = "#define CAT(x, y) x##y\n#define NAME(x) CAT(read_, x)\nint NAME(__COUNTER__);\n"
@@ -148,7 +148,7 @@ class OddSources(Sources):
 
     def add_twins(self) -> None:
         """Two headers with one text, and a source that reads both."""
-        places = [f"{directory}/{name}" for directory in DIRECTORIES for name in HEADERS[:4]]
+        places = [f"{directory}/{name}" for directory in DIRECTORIES[:-1] for name in HEADERS[:4]]
         text = self.rng.choice(ONCE)
         lines = ""
         for name in self.rng.sample(places, 2):
@@ -188,7 +188,7 @@ class OddSources(Sources):
                 self.files[name] = self.header(name.partition("/")[2], number) if header else self.source(number)
 
     def link_directory(self) -> None:
-        self.files[LINKED] = SOFT + self.rng.choice(("inc1", "inc1", "inc2", "sys", "late", "gone"))
+        self.files[LINKED] = SOFT + self.rng.choice(("inc1", "inc1", "inc2", "sys", "late", OUTSIDE, "gone"))
 
     def change_assembler(self) -> None:
         if self.files.pop("tools/as", None) is None:

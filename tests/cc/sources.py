@@ -8,12 +8,14 @@ import os
 import random
 import shutil
 from pathlib import Path
-from typing import Callable, Dict, List, Tuple
+from typing import Callable, Dict, List, Set, Tuple
 
 from tests.cc.project import Project
 
 HEADERS = ("a.h", "b.h", "c.h", "d.h", "sub/e.h")
-DIRECTORIES = ("src", "inc1", "inc2", "sys", "late")
+# one that all checkouts have, and that lies in none
+OUTSIDE = "outside"
+DIRECTORIES = ("src", "inc1", "inc2", "sys", "late", OUTSIDE)
 # a name on the search path that is a link to one of the others, or to nothing
 LINKED = "linked"
 HARD, SOFT = "\0hard ", "\0soft "
@@ -198,33 +200,38 @@ class Sources:
 
 def lay(project: Project, files: Dict[str, str], times: Dict[str, int]) -> None:
     """Make the checkout hold these files; those that hold it already are left as they are."""
-    base = project.base
     for directory in (*DIRECTORIES, "tools", LINKED):
-        paths = (
-            [base / directory]
-            if (base / directory).is_symlink()
-            else sorted((base / directory).rglob("*"), reverse=True)
-        )
-        for path in paths:
-            if path.is_dir() and not path.is_symlink():
-                if not any(path.iterdir()):
-                    path.rmdir()
-            elif str(path.relative_to(base)) not in files:
-                path.unlink()
+        clear(place_of(project, directory), {place_of(project, name) for name in files})
     # what links lead to comes first
     for name, text in sorted(files.items(), key=lambda item: item[1][:1] == "\0"):
-        path = base / name
+        path = place_of(project, name)
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if text.startswith(SOFT):
-            lay_symlink(path, os.path.relpath(base / text[len(SOFT) :], path.parent))
+            lay_symlink(path, os.path.relpath(place_of(project, text[len(SOFT) :]), path.parent))
         elif text.startswith(HARD):
-            lay_hard_link(path, base / text[len(HARD) :])
+            lay_hard_link(path, place_of(project, text[len(HARD) :]))
         else:
             lay_text(path, text, 0o755 if name.startswith("tools/") else 0o644)
         if name in times and path.is_file() and not path.is_symlink() and path.stat().st_mtime != times[name]:
             os.utime(path, (times[name], times[name]))
+
+
+def place_of(project: Project, name: str) -> Path:
+    """Where a file or directory of the project lies."""
+    outside = name.partition("/")[0] == OUTSIDE
+    return (project.world.root if outside else project.base) / name
+
+
+def clear(top: Path, kept: Set[Path]) -> None:
+    """Remove what is below ``top``, or is that, but these files and their directories."""
+    for path in [top] if top.is_symlink() else sorted(top.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path not in kept:
+            path.unlink()
 
 
 def lay_text(path: Path, text: str, mode: int) -> None:

@@ -57,7 +57,7 @@ def edit(seed: int, steps: int, world: World, kache_file: Kache, compilers: List
         done = sources.step()
         walk.go_on(done)
         assert walk.call is not None
-        place, call = walk.place, walk.call.at(walk.place.project.base)
+        place, call = walk.place, walk.call.at(walk.place.project)
         lay(place.project, sources.files, sources.times)
         place.project.env = place.environment(call)
         settle()

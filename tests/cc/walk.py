@@ -8,7 +8,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from tests.cc.odd_sources import HIDDEN
 from tests.cc.project import Compiled, Project
-from tests.cc.sources import LINKED
+from tests.cc.sources import LINKED, OUTSIDE, place_of
 from tests.world import Kache, World
 
 FLAGS = (
@@ -44,13 +44,14 @@ SEARCHES = (
     [f"-I{LINKED}", "-Iinc1", "-Isys"], ["-iquote", LINKED, "-iquote", "late", "-Iinc1"],
     ["-isystem", LINKED, "-Iinc1"], ["-I./inc1", "-I{base}/inc2", "-idirafter", LINKED],
     [f"-I{LINKED}", "-isystem", "inc2", "-Iinc1"], ["-Isrc/../inc2", "-Iinc1/", "-isystem", "{base}/late/../sys"],
+    ["-Iinc1", "-I{outside}", "-Iinc2"], ["-isystem", "{outside}", "-Iinc1"], ["-Iinc1", "-iquote", "{outside}/sub/.."],
 )  # fmt: skip
 SOURCES = (*["src/main.c"] * 8, "{base}/src/main.c", "{base}/src/main.c", "src/low.S", "src/low.s", "src/text.i")
 
 ENVIRONMENTS: Tuple[Dict[str, str], ...] = (
     {"CPATH": "{base}/sys"}, {"CPATH": "inc2:"}, {"CPATH": f"{LINKED}:late"}, {"C_INCLUDE_PATH": "{base}/late"},
     {"C_INCLUDE_PATH": LINKED}, {"CPLUS_INCLUDE_PATH": "{base}/late:inc2"}, {"COMPILER_PATH": "{base}/tools"},
-    {"PATH": "{base}/tools:{path}"},
+    {"PATH": "{base}/tools:{path}"}, {"CPATH": "{outside}:late"},
     {"LC_ALL": "C.UTF-8"}, {"LC_ALL": "", "LANG": "C.UTF-8"}, {"LC_ALL": "", "LC_CTYPE": "C.UTF-8", "LANG": "C"},
     {"LC_ALL": "C.UTF-8", "LANGUAGE": "de"}, {"GCC_COLORS": "warning=01;36"}, {"GCC_COLORS": "warning=01;32"},
     {"GCC_EXTRA_DIAGNOSTIC_OUTPUT": "fixits-v1"}, {"SOURCE_DATE_EPOCH": "86400"}, {"SOURCE_DATE_EPOCH": "90000"},
@@ -58,18 +59,24 @@ ENVIRONMENTS: Tuple[Dict[str, str], ...] = (
 
 
 class Call(NamedTuple):
-    """A compile, with {base} where the checkout's name stands, the names of its outputs, and its variables."""
+    """A compile, with {base} where the checkout's name stands and {outside} for what lies in none, the names of its
+    outputs, and its variables."""
 
     words: List[str]
     names: List[str]
     env: Dict[str, str]
 
-    def at(self, base: Path) -> "Call":
+    def at(self, project: Project) -> "Call":
         """The same with names of this checkout."""
-        words = [word.replace("{base}", str(base)) for word in self.words]
-        path = os.environ["PATH"]
-        env = {name: value.replace("{base}", str(base)).replace("{path}", path) for name, value in self.env.items()}
-        return Call(words, self.names, env)
+        names = {"base": project.base, "outside": place_of(project, OUTSIDE), "path": os.environ["PATH"]}
+
+        def localised(text: str) -> str:
+            for name, value in names.items():
+                text = text.replace("{%s}" % name, str(value))
+            return text
+
+        env = {name: localised(value) for name, value in self.env.items()}
+        return Call([localised(word) for word in self.words], self.names, env)
 
 
 class Place(NamedTuple):
