@@ -127,17 +127,35 @@ def test_a_precompiled_header_that_appears_is_used(project: Project) -> None:
     assert found.outputs == project.fresh(["gcc", *COMPILE], NAMES).outputs
 
 
-def test_the_environment_that_moves_an_object_is_in_the_key(project: Project) -> None:
+@pytest.mark.parametrize(
+    "variable",
+    [
+        *("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "INCLUDE", "EXTERNAL_INCLUDE"),
+        *("SOURCE_DATE_EPOCH", "COMPILER_PATH", "SDKROOT", "MACOSX_DEPLOYMENT_TARGET", "IPHONEOS_DEPLOYMENT_TARGET"),
+        *("VCToolsInstallDir", "VCINSTALLDIR", "WindowsSdkDir", "UniversalCRTSdkDir", "NCC_C_INCLUDE_PATH"),
+        *("SCE_ORBIS_SDK_DIR", "SCE_PROSPERO_SDK_DIR", "OBJECT_MODE", "GCC_COLORS", "GCC_URLS", "TERM_URLS"),
+    ],
+)
+def test_the_environment_that_moves_an_object_is_in_the_key(variable: str, project: Project) -> None:
     settle()
-    for name, value in (("CPATH", "inc2"), ("C_INCLUDE_PATH", "inc2"), ("SOURCE_DATE_EPOCH", "1"), ("SDKROOT", "/x")):
-        project.env = {}
-        project.cached(["gcc", "-g", *COMPILE], NAMES)
-        project.env = {name: value}
-        found, _ = project.cached(["gcc", "-g", *COMPILE], NAMES)
-        assert found.result in ("miss", "dup"), name
-    project.env = {"DEPENDENCIES_OUTPUT": "deps"}
+    project.cached(["gcc", "-g", *COMPILE], NAMES)
+    for value in ("32", "64"):
+        project.env = {variable: value}
+        results = [project.cached(["gcc", "-g", *COMPILE], NAMES)[0].result for _ in range(2)]
+        assert results[0] in ("miss", "dup") and results[1] == "local_hit", results
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        *("DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES", "CC_PRINT_HEADERS", "CC_PRINT_OPTIONS", "CC_PRINT_PROC_STAT"),
+        "CC_LOG_DIAGNOSTICS",
+    ],
+)
+def test_a_variable_that_has_another_file_written_is_refused(variable: str, project: Project) -> None:
+    project.env = {variable: "deps"}
     found, _ = project.cached(["gcc", *COMPILE], NAMES)
-    assert found.reason == "dependency_variable: DEPENDENCIES_OUTPUT"
+    assert found.reason == f"dependency_variable: {variable}"
 
 
 # Odd names
