@@ -66,8 +66,6 @@ def preprocessed(action: "Action", rule: str, store: "Store") -> "Optional[bytes
     goes, as it was asked for, or one that names all headers."""
     plan = action.plan
     words = without_outputs(plan.arguments)
-    if plan.comments:
-        words.append("-C")
     words += ["-MMD" if plan.depfile and not plan.system_headers else "-MD", "-MF", rule]
     if plan.phony:
         words.append("-MP")

@@ -108,7 +108,7 @@ KEYED = (
     "-foptimize-register-move -foptimize-sibling-calls -foptimize-strlen -foptional-diags -fpack-struct "
     "-fpack-struct= -fpartial-inlining -fpascal-strings -fpatchable-function-entry= -fpcc-struct-return "
     "-fpeel-loops -fpeephole -fpeephole2 -fpermissive -fpermitted-flt-eval-methods= -fpic -fpie -fplan9-extensions "
-    "-fplt -fpredictive-commoning -fprefetch-loop-arrays -fpreprocessed -fpreserve-as-comments -fpretty-templates "
+    "-fplt -fpredictive-commoning -fprefetch-loop-arrays -fpreserve-as-comments -fpretty-templates "
     "-fprintf-return-value -fprotect-parens -frandom-seed -frandom-seed= -freciprocal-math -free "
     "-freg-struct-return -fregister-global-dtors-with-atexit -fregmove -frelaxed-template-template-args "
     "-frename-registers -freorder-blocks -freorder-blocks-algorithm= -freorder-blocks-and-partition "
@@ -220,7 +220,7 @@ KEYED = (
     "-mvscale-max= -mvscale-min= -mvzeroupper -mwaitpkg -mwavefrontsize64 -mwbnoinvd -mwidekl -mword-relocations "
     "-mx32 -mxop -mxsave -mxsavec -mxsaveopt -mxsaves -no-canonical-prefixes -nobuiltininc -nostdinc -nostdinc++ "
     "-p -pedantic -pedantic-errors -pg -pipe -pthread -rtlib= -shared-libsan -static-libsan -static-openmp -std= "
-    "-stdlib= -traditional-cpp -trigraphs -undef -unwindlib= -v -w "
+    "-stdlib= -trigraphs -undef -unwindlib= -v -w "
 )
 
 # The same, for all that begins like this.
@@ -362,7 +362,8 @@ REFUSED = (
         "language",
         " -ObjC -ObjC++ --emit-static-lib --migrate --verify-debug-info -arcmt-migrate-emit-errors "
         "-arcmt-migrate-report-output "
-        "-lang-asm -objcmt-allowlist-dir-path= -objcmt-atomic-property -objcmt-migrate-all "
+        "-fpreprocessed -lang-asm -traditional-cpp "
+        "-objcmt-allowlist-dir-path= -objcmt-atomic-property -objcmt-migrate-all "
         "-objcmt-migrate-annotation -objcmt-migrate-designated-init -objcmt-migrate-instancetype "
         "-objcmt-migrate-literals -objcmt-migrate-ns-macros -objcmt-migrate-property "
         "-objcmt-migrate-property-dot-syntax -objcmt-migrate-protocol-conformance "

@@ -7,9 +7,10 @@ It cannot be wrong, because what the text does not tell is in the key (every opt
 source's name) or keeps a compile from going by its text: an object that holds places in the sources (debug
 information, sanitizers) holds columns, which the text has lost; so do __builtin_LINE and its like, which the compiler
 and not the preprocessor expands. Line numbers may be left out, because nothing reads them but diagnostics, and only a
-compile that said nothing is kept. Where comments decide about warnings, they are in the text. A few warnings are not
-given where a macro says the same as the text: a hit may lack such a one, but where a warning ends the compile
-(-Werror), none goes by its text.
+compile that said nothing is kept. Where comments decide about warnings, no compile goes by its text: with -C, which
+keeps them, a directive or a macro's parenthesis behind a comment is none (GCC manual, "Preprocessor Options"). A few
+warnings are not given where a macro says the same as the text: a hit may lack such a one, but where a warning ends the
+compile (-Werror), or the source itself asks for warnings, none goes by its text.
 """
 
 from __future__ import annotations
@@ -29,12 +30,15 @@ from kachelib.key import Transcript
 from kachelib.roots import absolute
 from kachelib.store import Store, read_file, remove, replace_file
 
-SCHEMA = "kache-cc-text-1"
+SCHEMA = "kache-cc-text-2"
 
 LANGUAGES = ("c", "c++")
 
-# Expanded by the compiler: the place where they stand. And raw strings, whose lines are text however they look.
-UNFIT = re.compile(rb'__builtin_(?:LINE|COLUMN|FILE|source_location)\b|R"')
+# Expanded by the compiler: the place where they stand. Raw strings, whose lines are text however they look. And what
+# asks for warnings, as options do.
+UNFIT = re.compile(
+    rb'__builtin_(?:LINE|COLUMN|FILE|source_location)\b|R"|pragma\s+(?:GCC|clang)\s+diagnostic\s+(?:warning|error|fatal)'
+)
 
 _MARKER = re.compile(rb'^# \d+ "((?:[^"\\]|\\.)*)"([ \d]*)$')
 
@@ -61,7 +65,7 @@ def applies(action: Action) -> bool:
     lenient = not any(word.startswith(STRICT) for _, word in plan.words)
     # The object hangs on these, the text does not.
     told = any(os.path.exists(absolute(path, action.cwd)) for path in clang_files.settings(action))
-    return plan.language in LANGUAGES and quiet and lenient and not unseen and not told
+    return plan.language in LANGUAGES and quiet and lenient and not plan.comments and not unseen and not told
 
 
 def read(action: Action, store: Store) -> Text | None:

@@ -7,7 +7,7 @@ import random
 import shutil
 from typing import Callable, List, Tuple
 
-from tests.cc.sources import DIRECTORIES, HARD, HEADERS, LINKED, OUTSIDE, SOFT, TIMES, Sources
+from tests.cc.sources import DIRECTORIES, HARD, HEADERS, LINKED, OUTSIDE, SOFT, TIMES, Sources, guard_of
 
 # Headers that are read once, or tell the object how often; those that read one beside them, of which directory.
 COUNTS = "#define CAT(x, y) x##y\n#define NAME(x) CAT(read_, x)\nint NAME(__COUNTER__);\n"
@@ -61,6 +61,7 @@ class OddSources(Sources):
     def asking(self, name: str, number: int) -> Tuple[str, ...]:
         """Ways to ask for a header."""
         there = f"int asked_{number};\n#endif\n"
+        call = guard_of(name) + "_CALL"
         return (
             f"#define HI __has_include\n#define HO HI\n#if HO(<{name}>)\n{there}",
             "#define HI __has_include\n",
@@ -72,6 +73,9 @@ class OddSources(Sources):
             f'#if 0\n#elif __has_include /* c */ (/* d */"{name}")\n{there}',
             f'%:include "{name}"\n',
             f'#include_next /**/ "{name}"\n',
+            f'#include "{name}"\n#ifdef {call}\nenum {{ called_{number} = {call} /* c */ (1) }};\n'
+            f"int call_{number}(void) {{ return called_{number}; }}\n#endif\n",
+            f'/* c */ #include "{name}"\n',
             f'#define NAMED <{name}>\n#include_next NAMED\n#undef NAMED\n',
         )
 

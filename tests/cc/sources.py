@@ -27,6 +27,11 @@ TWIN = "#pragma once\n#ifndef ONCE\n#define ONCE\nint once = 1;\n#else\nint twic
 ASSEMBLER = '#!/bin/sh\nexec as --defsym odd_{number}=1 "$@"\n'
 
 
+def guard_of(name: str) -> str:
+    """The macro that guards a header."""
+    return name.replace("/", "_").replace(".", "_").upper()
+
+
 class Sources:
     """The project's files: what they hold, and how a step changes them."""
 
@@ -42,8 +47,9 @@ class Sources:
         self.files["inc1/data"] = "1"
 
     def header(self, name: str, number: int, more: str = "") -> str:
-        guard = name.replace("/", "_").replace(".", "_").upper()
+        guard = guard_of(name)
         body = f"static inline int {guard}_value(void) {{ return {number} + __LINE__; }}\n"
+        body += f"#define {guard}_CALL(x) ({number} + (x))\n"
         return f"#ifndef {guard}\n#define {guard}\n{more}{body}#endif\n"
 
     def include(self) -> str:
