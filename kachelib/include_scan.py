@@ -34,13 +34,13 @@ PASTED = "__TIME__ or __has_include in two pieces"
 # A line that says it is one of another file, which a warning then shows.
 LINE = "#line"
 
-MEMO_VERSION = "7"
+MEMO_VERSION = "8"
 
 _BLANK = rb"(?:[ \t\v\f]|/\*.*?\*/)*"
 _HASH = rb"(?:#|%:|\?\?=)"
 _DIRECTIVE = re.compile(_HASH + _BLANK + rb"(include_next|include|import)\b" + _BLANK + rb"([^\n]*)", re.DOTALL)
 _NAME = re.compile(rb'"([^"\n]+)"|<([^>\n]+)>')
-_TEST = re.compile(rb"\b__has_include(?:_next)?\s*\(\s*(?=([^\n]*))")
+_TEST = re.compile(rb"\b__has_include(?:_next)?(?:__)?\s*\(\s*(?=([^\n]*))")
 _PARAMETER = re.compile(rb"(\w+)\s*\)")
 _DEFINITION = re.compile(_BLANK + _HASH + _BLANK + rb"define\s+(\w+)\(\s*(\w+)\s*\)")
 _EMBED = re.compile(_HASH + _BLANK + rb"embed\b|\b__has_embed\b", re.DOTALL)
@@ -48,9 +48,9 @@ _TIME = re.compile(rb"\b__(?:DATE|TIME)__\b")
 # In lower case, for the assembler does not mind. In C it stands in a string, or where a macro makes one: a member of
 # that name has no operand behind it.
 _ASM_INCLUDE = re.compile(rb"\"[^\"\n]*\.include\b|\.include(?:\s*[\"\\]|\s+\w|\s*/\*)")
-# __has_include itself, and by another name.
-_TESTS = rb"__has_include|__has_include_next"
-_ALIAS = re.compile(_HASH + rb"[ \t]*define[ \t]+(\w+)[ \t]+__has_include(?:_next)?[ \t]*$", re.MULTILINE)
+# __has_include itself, what it is a macro for before GCC 10, and another name of it.
+_TESTS = rb"__has_include(?:_next)?(?:__)?"
+_ALIAS = re.compile(_HASH + rb"[ \t]*define[ \t]+(\w+)[ \t]+__has_include(?:_next)?(?:__)?[ \t]*$", re.MULTILINE)
 # In whatever spelling, and by whatever macro; what is taken for one too much hardly ever has an equal.
 _ONCE = re.compile(rb"\bonce\b|\b_Prag|\b__pragma")
 _PRAGMA = re.compile(rb"\bpragma\s+GCC\s+pch_preprocess\b|\bGCC\s+dependency\b|\binclude_alias\b")
@@ -59,10 +59,10 @@ _LINE = re.compile(rb"^[^\w\n\"#%]*(?:#|%:)[^\w\n\"]*(?:line\b|\d)[^\n\"]*\"", r
 _BETWEEN = re.compile(rb"(?:\)[^\s()\"]{0,16})?\"\s*(?:/\*[^*]*\*/\s*)*(?:u8|u|l)?(?:r\"[^\s()\"]{0,16}\(|\")")
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|(?:x|u00|u000000)0*([0-9a-f]{1,2})(?![0-9a-f]))")
 _IGNORED = re.compile(rb"/\*.*?\*/|[{|}]", re.DOTALL)
-# The beginning of .incbin or .include where a macro of the assembler's, or of C, has the rest.
+# The beginning of .incbin or .include where a macro of the assembler's, or of C, has the rest; or they need no dot.
 _PIECE = re.compile(
-    rb"(?:(?<![\w)\]])|(?<=\\[nt]))\.(?:in?c?b?i?\\+|\\\\)[a-z(@]|^\s*\.\\[a-z]|\binc\s*(?:,|##)\s*(?:bin|lude)\b|\.altmacro"
-    rb"|\"(?:[^\"\n]*[^\w\"\n])?\.inc(?:b|bi|l|lu|lud)?\\?\"",
+    rb"(?:(?<![\w)\]])|(?<=\\[nt]))\.(?:in?c?b?i?\\+|\\\\)[a-z(@]|^\s*\.\\[a-z]|\binc\s*(?:,|##)\s*(?:bin|lude)\b"
+    rb"|\.(?:altmacro|mri)\b|\"(?:[^\"\n]*[^\w\"\n])?\.inc(?:b|bi|l|lu|lud)?\\?\"",
     re.MULTILINE,
 )
 # Words that move the object, in two pieces that a macro may paste.
@@ -161,7 +161,7 @@ def _of_assembly(data: bytes) -> set[str]:
         found.add(INCBIN)
     if b".include" in low and _ASM_INCLUDE.search(low):
         found.add(ASM_INCLUDE)
-    if b"asm" not in low and b".i" not in low and b".altmacro" not in low:
+    if not any(word in low for word in (b"asm", b".i", b".altmacro", b".mri")):
         return found
     whole = _IGNORED.sub(b"", _ESCAPE.sub(_unescaped, _BETWEEN.sub(b"", low)))
     if b".incbin" in whole or _PIECE.search(low):
