@@ -30,11 +30,12 @@ from tests.world import KEPT, REPOSITORY, Cargo, Kache, Poison, World
 
 IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
 
-# Started in the background of a shell, the whole run would ignore Ctrl-C and Ctrl-\, and so would all that it starts.
+# Started in the background of a shell, or by nohup, the whole run would ignore these, and so would all that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+for number in (signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 # no deadline: two tests share a core with a compiler; no database: a run depends on the tree alone
 hypothesis.settings.register_profile("kache", deadline=None, database=None, derandomize=IN_CI, print_blob=True)
