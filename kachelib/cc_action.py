@@ -6,10 +6,10 @@ settings; not entries, nor what a compile read.
 
 from kachelib import cc, memo, nix, toolchain
 from kachelib.cc import KEY
-from kachelib.cc_toolchain import CLANG
+from kachelib.cc_toolchain import CLANG, GCC
 from kachelib.key import Transcript
 from kachelib.outcome import Refusal
-from kachelib.roots import absolute
+from kachelib.roots import absolute, without_links
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ SCHEMA = "kache-cc-9"
 # What moves an object without being on the command line (GCC manual, "Environment Variables Affecting GCC"; Clang: the
 # same for its include paths). Directories are normalised.
 PATH_VARIABLES = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "INCLUDE", "EXTERNAL_INCLUDE")
+SYSTEM_VARIABLES = ("C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH")
+SYSTEM_KINDS = ("system", "after")
 VARIABLES = ("SOURCE_DATE_EPOCH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "SDKROOT", "MACOSX_DEPLOYMENT_TARGET",
              "IPHONEOS_DEPLOYMENT_TARGET", "TVOS_DEPLOYMENT_TARGET", "WATCHOS_DEPLOYMENT_TARGET",
              "XROS_DEPLOYMENT_TARGET", "DRIVERKIT_DEPLOYMENT_TARGET",
@@ -52,6 +54,8 @@ CHARSET = ("LC_ALL", "LC_CTYPE", "LANG")
 
 # Clang takes an assembler of many names from PATH.
 OTHER_ASSEMBLER = ("-fno-integrated-as", "-no-integrated-as")
+# Debug information of these has the whole command line, with names of this place.
+MICROSOFT_TARGET = ("-msvc", "-win32", "-windows", "-uefi")
 CHARSET_OPTION = "-finput-charset="
 # Where what a source says can be searched for.
 ASCII_LIKE = ("utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1")
@@ -201,6 +205,9 @@ def _add_environment(action: Action, settings: "Settings") -> None:
     for name in PATH_VARIABLES:
         if name in environ:
             add("env " + name, ":".join([_normal(action, place) for place in environ[name].split(":")]))
+            if name in SYSTEM_VARIABLES and action.compiler.family == GCC:
+                for place in environ[name].split(":"):
+                    _add_canonical(action, place or ".")
     for name in VARIABLES:
         if name in environ:
             add("env " + name, environ[name])
@@ -216,6 +223,8 @@ def _add_words(action: Action) -> "Optional[Refusal]":
     for kind, word in plan.words:
         if word.startswith(CHARSET_OPTION) and word[len(CHARSET_OPTION) :].lower() not in ASCII_LIKE:
             return Refusal("charset", word)
+        if plan.places and action.compiler.family == CLANG and word.endswith(MICROSOFT_TARGET):
+            return Refusal("command_line_recorded", word)
         if word in OTHER_ASSEMBLER and action.compiler.family == CLANG:
             return Refusal("other_programs", word)
         add(kind, _normal(action, word) if kind != KEY and word in forced else _normal_option(action, word))
@@ -223,6 +232,8 @@ def _add_words(action: Action) -> "Optional[Refusal]":
         if directory.startswith(("=", "$SYSROOT")):
             return Refusal("search_path", directory)
         add("search " + kind, _normal(action, directory))
+        if kind in SYSTEM_KINDS and action.compiler.family == GCC:
+            _add_canonical(action, directory)
     for option, directory in plan.directories:
         add(option, _normal(action, directory))
     for word in plan.user_allowed:
@@ -230,6 +241,14 @@ def _add_words(action: Action) -> "Optional[Refusal]":
     if plan.depfile:
         add("depfile", "%s%s" % ("MD" if plan.system_headers else "MMD", " MP" if plan.phony else ""))
     return None
+
+
+def _add_canonical(action: Action, directory: str) -> None:
+    """GCC calls the headers of a system directory by its name without links and "..", where that is the shorter one
+    (libcpp, maybe_shorter_path)."""
+    canonical = without_links(absolute(directory, action.cwd))
+    if len(canonical) < len(directory):
+        action.transcript.add("canonical", action.roots.normalise(canonical))
 
 
 def _normal_option(action: Action, word: str) -> str:

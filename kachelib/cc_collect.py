@@ -14,9 +14,9 @@ from blake3 import blake3
 
 from kachelib import cc_compile, cc_replay, depfile, include_scan, include_search
 from kachelib.cc_action import Action
-from kachelib.cc_toolchain import CLANG
+from kachelib.cc_toolchain import CLANG, GCC
 from kachelib.compile import Finished
-from kachelib.entry import FILE, INLINE_LIMIT, Candidate, Input, Output, Stream, empty
+from kachelib.entry import ALONE, FILE, INLINE_LIMIT, Candidate, Input, Output, Stream, empty
 from kachelib.inputs import remember
 from kachelib.roots import absolute
 from kachelib.store import Store, digest_file, read_file
@@ -26,6 +26,11 @@ PIECE = 8
 
 # SHF_COMPRESSED of elf(5).
 COMPRESSED = 0x800
+
+# A definition that makes, or helps to make, an assembler read a file.
+PSEUDO_OP = re.compile(r"=\s*\.?(?:inc(?:lude|bin)?|in?|c?lude|cbin)\s*$|=\s*\.(?:in?c?b?i?n?)?\s*$", re.IGNORECASE)
+# Where GCC has headers of its own, as x86's intrinsics.
+OWN_HEADERS = re.compile(r"/lib(?:32|64|exec)?/gcc(?:-cross)?/")
 
 # Traits of a text with which a compile cannot be judged by the files that its depfile names.
 UNSTORABLE = (
@@ -73,7 +78,9 @@ def collect(action: Action, finished: Finished, deps: bytes | None, store: Store
     candidate.compile_ms = finished.ms
     candidate.created = finished.started_ns // 1_000_000_000
     names = names_of(action, deps)
-    candidate.inputs, collected.states = read(action, names, finished.started_ns, store, bool(finished.stderr))
+    _check_depfile(action, names)
+    warned = bool(finished.stderr)
+    candidate.inputs, collected.states = read(action, names, finished.started_ns, store, warned=warned)
     _read_object(action, collected)
     if action.plan.depfile and action.plan.language in cc_compile.WITHOUT_HEADERS and finished.stderr:
         raise NotStored("a warning may name the option that asks for a depfile")
@@ -94,9 +101,11 @@ def names_of(action: Action, deps: bytes | None) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def read(action: Action, names: list[str], started_ns: int, store: Store, warned: bool = False) -> Read:
+def read(
+    action: Action, names: list[str], started_ns: int, store: Store, *, warned: bool = False, by_text: bool = False
+) -> Read:
     """Every file that was read, and what must not appear. started_ns: when reading began; warned: something was said of
-    them. Raises NotStored, OSError."""
+    them; by_text: nothing is known but what the preprocessor made of them. Raises NotStored, OSError."""
     found = []
     states = {}
     texts = {}
@@ -115,6 +124,8 @@ def read(action: Action, names: list[str], started_ns: int, store: Store, warned
         found.append(Input(FILE, action.roots.normalise(path), digest))
         texts[name] = include_scan.scan(path, digest, store)
         _check_text(action, name, texts[name])
+        if by_text and include_scan.OPTIONS in texts[name].traits and not _is_own(action, path):
+            raise NotStored("%s in %s, which the preprocessor alone does not obey" % (include_scan.OPTIONS, name))
         if warned and include_scan.LINE in texts[name].traits:
             raise NotStored("a warning may show a line of another file, by #line in %s" % name)
     _check_definitions(action)
@@ -128,10 +139,39 @@ def read(action: Action, names: list[str], started_ns: int, store: Store, warned
         found += include_search.missing(action, names, texts, started_ns, store)
     except include_search.Unclear as why:
         raise NotStored(str(why)) from None
-    known: dict[str, Input] = {}
+    known: dict[tuple[str, str], Input] = {}
     for item in found:
-        known.setdefault(item.path, item)
+        known.setdefault((item.kind, item.path), item)
+    _keep_apart(action, list(known.values()), states)
     return Read(list(known.values()), states)
+
+
+def _check_depfile(action: Action, names: list[str]) -> None:
+    """Raise NotStored where a depfile without the system's headers names one that is not among ``names``: those come of
+    another process then, which does not obey every pragma."""
+    if action.plan.depfile and not action.plan.system_headers:
+        own = depfile.parse(read_file(action.depfile()) or b"")
+        if not set(own) <= set(names):
+            raise NotStored("the compiler's depfile names more than its preprocessor alone")
+
+
+def _is_own(action: Action, path: str) -> bool:
+    """Whether a header is the compiler's own: of those, what is between such pragmas asks for no macro of theirs."""
+    return action.compiler.family != GCC or OWN_HEADERS.search(os.path.realpath(path)) is not None
+
+
+def _keep_apart(action: Action, found: list[Input], states: dict[str, os.stat_result]) -> None:
+    """Have files that are equal stay files of their own, as far as Clang knows them by inode."""
+    if action.compiler.family != CLANG:
+        return
+    equal: dict[str, dict[tuple[int, int], Input]] = {}
+    for item in found:
+        state = states.get(action.roots.localise(item.path)) if item.kind == FILE else None
+        if state is not None:
+            equal.setdefault(item.digest, {}).setdefault((state.st_dev, state.st_ino), item)
+    for files in equal.values():
+        for item in files.values() if len(files) > 1 else ():
+            item.kind = ALONE
 
 
 def _check_directories(action: Action, names: list[str], started_ns: int) -> None:
@@ -168,6 +208,8 @@ def _check_definitions(action: Action) -> None:
         if word.startswith(("-D", "-Wp,-D", "/D", "/clang:-D")):
             text = include_scan.read(os.fsencode(word))
             _check_text(action, word.partition("=")[0], text)
+            if PSEUDO_OP.search(word):
+                raise NotStored("%s in %s" % (include_scan.ASM_INCLUDE, word.partition("=")[0]))
             if b"__has_" in os.fsencode(word):
                 raise NotStored("%s in %s" % (include_scan.UNCLEAR_TEST, word.partition("=")[0]))
 

@@ -169,7 +169,7 @@ KEYED = (
     "-fxray-function-groups= -fxray-function-index -fxray-ignore-loops -fxray-instruction-threshold= "
     "-fxray-instrument -fxray-instrumentation-bundle= -fxray-link-deps -fxray-modes= "
     "-fxray-selected-function-group= -fzee -fzero-call-used-regs= -fzero-initialized-in-bss -fzvector -g "
-    "-gas-loc-support -gas-locview-support -gbtf -gcodeview -gcodeview-ghash -gcoff -gcolumn-info -gctf "
+    "-gas-loc-support -gas-locview-support -gbtf -gcoff -gcolumn-info -gctf "
     "-gdescribe-dies -gdwarf -gdwarf- -gembed-source -ggdb -ggnu-pubnames -ginline-line-tables -ginline-points "
     "-ginternal-reset-location-views -gline-directives-only -gline-tables-only -gpubnames -grecord-gcc-switches "
     "-gstabs -gstabs+ -gstatement-frontiers -gstrict-dwarf -gtoggle -gvariable-location-views "
@@ -337,7 +337,7 @@ REFUSED = (
     ),
     (
         "command_line_recorded",
-        " -fembed-bitcode-marker -fembed-bitcode=marker -frecord-gcc-switches ",
+        " -fembed-bitcode-marker -fembed-bitcode=marker -frecord-gcc-switches -gcodeview -gcodeview-ghash ",
     ),
     (
         "assembler",

@@ -18,6 +18,8 @@ TIMEOUT = 30
 # The programs that a driver starts for a compile, as -print-prog-name knows them.
 PROGRAMS = ("cc1", "cc1plus", "as")
 
+TOOLCHAINS = ("/usr/lib/gcc", "/usr/lib/gcc-cross", "/usr/lib64/gcc", "/usr/lib32/gcc", "/usr/include/c++")
+
 FAMILY = b"__clang__ __GNUC__\n"
 
 
@@ -59,6 +61,10 @@ def compiler(program: str, environ: dict[str, str], memo_path: str, content: boo
     if family == CLANG:
         # Where a configuration file may appear, under a name for each target.
         files += probe.configuration_directories(program, banner)
+        # Where another toolchain of GCC may appear, of which Clang takes the newest.
+        present, gone = toolchains()
+        files += present
+        absent += gone
     if content:
         lines += ["content " + digest_file(path) for path in files if os.path.isfile(path)]
     maps = asked.knows("-ffile-prefix-map=/a=/b")
@@ -70,6 +76,19 @@ def compiler(program: str, environ: dict[str, str], memo_path: str, content: boo
         body = "\0".join(words) + "\0\0" + "\0".join((family, "maps" if maps else "", text))
         memo.write(memo_path, body.encode("utf-8", "surrogateescape"))
     return Compiler(program, family, text, maps, asked.count)
+
+
+def toolchains() -> tuple[list[str], list[str]]:
+    """The directories of the system's GCCs down to versions, and those of their parents that are not there."""
+    present, absent = [], []
+    for top in TOOLCHAINS:
+        if not os.path.isdir(top):
+            absent.append(top)
+            continue
+        targets = [each.path for each in os.scandir(top) if each.is_dir()]
+        versions = [each.path for target in targets for each in os.scandir(target) if each.is_dir()]
+        present += [top, *sorted(targets), *sorted(versions)]
+    return present, absent
 
 
 class Questions:

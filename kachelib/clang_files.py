@@ -27,8 +27,9 @@ IGNORE_LISTS = tuple(
 
 # The option that names a place with a GCC, whose library of C++ is taken (clang::driver, GCCInstallationDetector).
 TOOLCHAIN = "--gcc-toolchain="
-# Where the system's own compilers lie: what is chosen below that is in the compiler's identity.
-SYSTEM = ("/bin", "/usr/bin")
+# The system's own.
+SYSTEM = "/usr"
+LIBRARIES = ("lib", "lib64", "lib32")
 
 
 def settings(action: Action) -> list[str]:
@@ -50,12 +51,19 @@ def inputs(action: Action, searched: list[str]) -> list[Input]:
         there = os.path.isfile(place)
         kind, digest = (FILE, digest_file(place)) if there else (ABSENT, "")
         found.append(Input(kind, action.roots.normalise(place), digest))
-    for place in dict.fromkeys(absolute(each, action.cwd) for each in _chosen_from(action)):
-        found.append(Input(NAMES, action.roots.normalise(place), names_in(place)))
+    found += [Input(NAMES, action.roots.normalise(place), names) for place, names in chosen_from(action)]
     return found
 
 
-def _chosen_from(action: Action) -> list[str]:
+def chosen_from(action: Action) -> list[tuple[str, str]]:
+    """(directory, what tells the names in it) for each of which Clang chooses."""
+    if action.compiler.family != CLANG:
+        return []
+    places = dict.fromkeys(absolute(each, action.cwd) for each in _directories(action))
+    return [(place, names_in(place)) for place in places]
+
+
+def _directories(action: Action) -> list[str]:
     """The directories of which Clang takes what is there, or the newest: versions of GCC and of libraries of C++, and
     the headers of one architecture."""
     plan = action.plan
@@ -63,14 +71,17 @@ def _chosen_from(action: Action) -> list[str]:
     given += [word[len(TOOLCHAIN) :] for _, word in plan.words if word.startswith(TOOLCHAIN)]
     tops = [place for each in given for place in (each, each + "/usr")]
     places = [top + "/include" for top in tops]
-    if "++" in plan.language:
+    foreign = any(word.startswith(("--target=", "-target")) for _, word in plan.words)
+    if foreign:
+        places.append(SYSTEM + "/include")
+    if foreign or "++" in plan.language or "++" in action.compiler.text.partition("\n")[0]:
         program = action.compiler.program
         beside = {os.path.dirname(each) for each in (program, os.path.realpath(program))}
-        tops += sorted(os.path.dirname(each) for each in beside.difference(SYSTEM))
+        tops += sorted({SYSTEM, *(os.path.dirname(each) or "/" for each in beside)} - {"/"})
         for top in tops:
             places.append(top + "/include/c++")
-            for library in ("lib", "lib64", "lib32"):
-                targets = top + "/" + library + "/gcc"
+            for library in (*LIBRARIES, "lib/gcc-cross") if foreign else LIBRARIES:
+                targets = top + "/" + library + ("" if "gcc" in library else "/gcc")
                 there = absolute(targets, action.cwd)
                 places += [targets, *[targets + "/" + name for name in sorted(_listed(there))]]
     return places

@@ -47,6 +47,7 @@ MISSING = "m"
 PLACE = "p"
 LINK = "l"
 NAMES = "n"
+ALONE = "u"
 NOWHERE = "-"
 
 
@@ -57,7 +58,8 @@ class Input:
     other); FILE, anything else; ABSENT, what was looked for and not there;
     MISSING, the same for several names in one directory; PLACE, a directory
     that was searched, whatever is in it, with a slash behind it; LINK, another
-    name of a file that was read; NAMES, a directory of whose entries the compiler
+    name of a file that was read; ALONE, a FILE that is none of the other ALONE
+    ones, though one may be equal; NAMES, a directory of whose entries the compiler
     chose. path: with placeholders. digest: 64 hex digits of the content, of NAMES
     of the names (or NOWHERE), "" of ABSENT, of MISSING the names, joined by slashes, of
     PLACE the first of those before it that is the same directory, "" for none,

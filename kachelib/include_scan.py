@@ -31,10 +31,12 @@ ONCE = "#pragma once"
 IMPORT = "#import"
 TRIGRAPH = "a trigraph"
 PASTED = "__TIME__ or __has_include in two pieces"
+# What GCC 12 obeys when it compiles, and not when it preprocesses: macros tell of it.
+OPTIONS = "#pragma GCC target or optimize"
 # A line that says it is one of another file, which a warning then shows.
 LINE = "#line"
 
-MEMO_VERSION = "8"
+MEMO_VERSION = "9"
 
 _BLANK = rb"(?:[ \t\v\f]|/\*.*?\*/)*"
 _HASH = rb"(?:#|%:|\?\?=)"
@@ -47,21 +49,22 @@ _EMBED = re.compile(_HASH + _BLANK + rb"embed\b|\b__has_embed\b", re.DOTALL)
 _TIME = re.compile(rb"\b__(?:DATE|TIME)__\b")
 # In lower case, for the assembler does not mind. In C it stands in a string, or where a macro makes one: a member of
 # that name has no operand behind it.
-_ASM_INCLUDE = re.compile(rb"\"[^\"\n]*\.include\b|\.include(?:\s*[\"\\]|\s+\w|\s*/\*)")
+_ASM_INCLUDE = re.compile(rb"\"[^\"\n]*\.include\b|\.include(?:\s*[\"\\]|\s+\w|\s*/\*)|\(\s*\.include\s*\)")
 # __has_include itself, what it is a macro for before GCC 10, and another name of it.
 _TESTS = rb"__has_include(?:_next)?(?:__)?"
-_ALIAS = re.compile(_HASH + rb"[ \t]*define[ \t]+(\w+)[ \t]+__has_include(?:_next)?(?:__)?[ \t]*$", re.MULTILINE)
+_ALIAS = re.compile(_HASH + rb"[ \t]*define[ \t]+([^\s()]+)[ \t]+__has_include(?:_next)?(?:__)?[ \t]*$", re.MULTILINE)
 # In whatever spelling, and by whatever macro; what is taken for one too much hardly ever has an equal.
 _ONCE = re.compile(rb"\bonce\b|\b_Prag|\b__pragma")
-_PRAGMA = re.compile(rb"\bpragma\s+GCC\s+pch_preprocess\b|\bGCC\s+dependency\b|\binclude_alias\b")
-_LINE = re.compile(rb"^[^\w\n\"#%]*(?:#|%:)[^\w\n\"]*(?:line\b|\d)[^\n\"]*\"", re.MULTILINE)
+_PRAGMA = re.compile(rb"\bpragma\s+GCC\s+pch_preprocess\b|\bGCC(?:\s|/\*.*?\*/)+dependency\b|\binclude_alias\b")
+_OPTIONS = re.compile(rb"\bGCC(?:\s|/\*.*?\*/)+(?:target|optimize|push_options|pop_options|reset_options)\b")
+_LINE = re.compile(rb"^[^\w\n\"#%]*(?:#|%:)[^\w\n\"]*(?:line\b|\d[^\n\"]*\")", re.MULTILINE)
 # What stands between two strings that are one, and in a word that an assembler reads without it.
 _BETWEEN = re.compile(rb"(?:\)[^\s()\"]{0,16})?\"\s*(?:/\*[^*]*\*/\s*)*(?:u8|u|l)?(?:r\"[^\s()\"]{0,16}\(|\")")
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|(?:x|u00|u000000)0*([0-9a-f]{1,2})(?![0-9a-f]))")
 _IGNORED = re.compile(rb"/\*.*?\*/|[{|}]", re.DOTALL)
 # The beginning of .incbin or .include where a macro of the assembler's, or of C, has the rest; or they need no dot.
 _PIECE = re.compile(
-    rb"(?:(?<![\w)\]])|(?<=\\[nt]))\.(?:in?c?b?i?\\+|\\\\)[a-z(@]|^\s*\.\\[a-z]|\binc\s*(?:,|##)\s*(?:bin|lude)\b"
+    rb"(?:(?<![\w)\]])|(?<=\\[nt]))\.(?:in?c?b?i?\\+|\\\\)[a-z(@]|^\s*\.\\[a-z]"
     rb"|\.(?:altmacro|mri)\b|\"(?:[^\"\n]*[^\w\"\n])?\.inc(?:b|bi|l|lu|lud)?\\?\"",
     re.MULTILINE,
 )
@@ -71,7 +74,22 @@ _HALVES = [(word[:end], word[end:]) for word in _SPECIAL for end in range(1, len
 _PASTED = re.compile(rb"\b(?:" + b"|".join(one + rb"\s*(?:,|##)\s*" + rest for one, rest in _HALVES) + rb")\b")
 _UNDERSCORES = re.compile(rb"\b__\s*##")
 _TIME_ALONE = re.compile(rb"[(,]\s*(?:TIME|DATE|TIMESTAMP)\s*[,)]")
-_SPLICE = re.compile(rb"\\[ \t]*\r?\n")
+# Two pieces where a parameter is one: of words and names of pseudo-ops, what cannot be mistaken for much else.
+_BEGINNINGS = b"|".join(sorted({word[:end] for word in _SPECIAL[:3] for end in range(4, len(word))}))
+_ENDS = b"|".join(sorted({word[end:] for word in _SPECIAL for end in range(2, len(word) - 3)}))
+_HALF = re.compile(rb"\b(?:" + _BEGINNINGS + rb")\s*##|##\s*(?:" + _ENDS + rb")\b")
+# __has_##x asks for attributes and types elsewhere: here it is given the rest of the word.
+_HAS = re.compile(rb"\b__has?_?(?:i|in|inc|incl|inclu|includ)?\s*##")
+_HAS_REST = re.compile(rb"[(,]\s*\w{0,8}clude(?:_next)?\s*[,)]")
+_INCLUDE_OR_INCBIN = re.compile(rb"\binc\s*(?:,|##)\s*(?:bin|lude)\b|\.\"\s*\"inc(?:lude|bin)\b")
+# GCC and Clang take blanks between the two, and lines that end in either way.
+_SPLICE = re.compile(rb"\\[ \t\v\f\0]*(?:\r\n|\n\r|\n|\r)")
+# Strings stay, comments go.
+_TOKEN = re.compile(rb"(\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')|//[^\n]*|/\*.*?\*/", re.DOTALL)
+_PLAIN = bytes.maketrans(b"\0\v\f\r", b"   \n")
+# A macro of the assembler whose statement begins with a parameter, and what would make one that reads a file.
+_STATEMENT = re.compile(rb"(?:^|;|\\n)[ \t]*(?:\w+:[ \t]*)?\.?[ \t]*\\[a-z]", re.MULTILINE)
+_OPERATION = re.compile(rb"(?:^|[\s,(.])(?:inc|include|incbin)(?=[\s,);]|$)(?![ \t]+[%(])", re.MULTILINE)
 
 
 class Text(NamedTuple):
@@ -103,11 +121,27 @@ def _freeze(found: Text) -> bytes:
 
 def read(data: bytes) -> Text:
     """The same for a text."""
-    headers: dict[tuple[str, str], None] = {}
-    traits = set()
     if b"\\" in data:
         # A line may go on in the next one, in the middle of a word.
         data = _SPLICE.sub(b"", data)
+    found, plain = _read(data), _without_comments(data)
+    # Where it is hard to tell what a comment is, either reading counts.
+    other = _read(plain) if plain != data else found
+    traits = found.traits | other.traits | _of_assembly(data)
+    if b'R"' not in data:
+        traits = (traits - {ONCE}) | (other.traits & {ONCE})
+    return Text(tuple(dict.fromkeys(found.headers + other.headers)), traits)
+
+
+def _without_comments(data: bytes) -> bytes:
+    """A text with a blank for each comment, and in the spelling that most files have."""
+    data = data.replace(b"%:", b"#").translate(_PLAIN)
+    return _TOKEN.sub(lambda token: token[1] or b" ", data) if b"/" in data else data
+
+
+def _read(data: bytes) -> Text:
+    headers: dict[tuple[str, str], None] = {}
+    traits = set()
     if b"??/" in data or b"??=" in data:
         traits.add(TRIGRAPH)
     for match in _DIRECTIVE.finditer(data):
@@ -131,7 +165,10 @@ def read(data: bytes) -> Text:
                 ways = (NEXT_QUOTED, NEXT_ANGLED) if b"_next" in match[0] else (HAS_QUOTED, HAS_ANGLED)
                 headers[ways[not name[1]], _text(name)] = None
         for match in _ALIAS.finditer(data):
-            headers[WRAPPER, match[1].decode("ascii", "replace")] = None
+            if re.fullmatch(rb"[A-Za-z_]\w*", match[1]):
+                headers[WRAPPER, match[1].decode("ascii")] = None
+            else:
+                traits.add(UNCLEAR_TEST)
         if _is_handed_on(_ALIAS.sub(b"", data), _TESTS):
             traits.add(UNCLEAR_TEST)
     if _TIME.search(data):
@@ -140,16 +177,25 @@ def read(data: bytes) -> Text:
         traits.add(TIMESTAMP)
     if _ONCE.search(data):
         traits.add(ONCE)
-    traits.update(_of_assembly(data))
     if b"embed" in data and _EMBED.search(data):
         traits.add(EMBED)
     if (b"GCC" in data or b"include_alias" in data) and _PRAGMA.search(data):
         traits.add(PRAGMA)
-    if b"__" in data and (_PASTED.search(data) or (_UNDERSCORES.search(data) and _TIME_ALONE.search(data))):
+    if b"__" in data and _is_pasted(data):
         traits.add(PASTED)
+    if b"GCC" in data and _OPTIONS.search(data):
+        traits.add(OPTIONS)
     if _LINE.search(data):
         traits.add(LINE)
     return Text(tuple(headers), frozenset(traits))
+
+
+def _is_pasted(data: bytes) -> bool:
+    """Whether a macro may make one of the special words of two pieces."""
+    halves = _PASTED.search(data) or _HALF.search(data)
+    asked = _HAS.search(data) is not None and _HAS_REST.search(data) is not None
+    alone = _UNDERSCORES.search(data) is not None and _TIME_ALONE.search(data) is not None
+    return halves is not None or asked or alone
 
 
 def _of_assembly(data: bytes) -> set[str]:
@@ -161,11 +207,18 @@ def _of_assembly(data: bytes) -> set[str]:
         found.add(INCBIN)
     if b".include" in low and _ASM_INCLUDE.search(low):
         found.add(ASM_INCLUDE)
-    if not any(word in low for word in (b"asm", b".i", b".altmacro", b".mri")):
-        return found
-    whole = _IGNORED.sub(b"", _ESCAPE.sub(_unescaped, _BETWEEN.sub(b"", low)))
-    if b".incbin" in whole or _PIECE.search(low):
+    if (b".macro" in low or b".irp" in low) and _STATEMENT.search(low) and _OPERATION.search(low):
         found.add(INCBIN)
+    if b"inc" in low and _INCLUDE_OR_INCBIN.search(low):
+        found.add(INCBIN)
+    if any(word in low for word in (b"asm", b".i", b".altmacro", b".mri")):
+        if _PIECE.search(low):
+            found.add(INCBIN)
+        whole = _IGNORED.sub(b"", _ESCAPE.sub(_unescaped, _BETWEEN.sub(b"", low)))
+        if b".incbin" in whole:
+            found.add(INCBIN)
+        if b"asm" in low and _ASM_INCLUDE.search(whole):
+            found.add(ASM_INCLUDE)
     return found
 
 
@@ -198,7 +251,7 @@ def uses(data: bytes, wrappers: set[str]) -> list[tuple[str, str]] | None:
     names = b"|".join(re.escape(name.encode()) for name in sorted(wrappers))
     call = re.compile(rb"(define\s+)?\b(?:" + names + rb")\s*\(\s*(?=([^\n]*))")
     found = []
-    data = _SPLICE.sub(b"", data)
+    data = _without_comments(_SPLICE.sub(b"", data))
     if _is_handed_on(_ALIAS.sub(b"", data), names):
         return None
     for match in call.finditer(data):

@@ -55,7 +55,7 @@ MEMO_VERSION = "5"
 HEADER_MAP = " (headermap)"
 FRAMEWORKS = " (framework directory)"
 # Clang as Microsoft's compiler, which looks for headers beside all files on the way.
-MICROSOFT = re.compile("-fms-compatibility|windows|msvc")
+MICROSOFT = re.compile("-fms-compatibility|win|msvc")
 
 # What is looked for beside the file that names it; #include_next too, in a source and in what was found that way.
 BESIDE = (QUOTED, HAS_QUOTED, NEXT_QUOTED)
@@ -111,7 +111,10 @@ def search_path(action: Action, store: Store) -> SearchPath:
     else:
         last = ["/TC" if action.plan.language == "c" else "/TP", "--", os.devnull]
     # C and C++ have their own directories, and variables that name more.
-    subject = "\n".join([MEMO_VERSION, compiler.text, compiler.program, action.cwd, *words, *last, "", *variables])
+    chosen = [place + "=" + names for place, names in clang_files.chosen_from(action)]
+    subject = "\n".join(
+        [MEMO_VERSION, compiler.text, compiler.program, action.cwd, *words, *last, "", *variables, *chosen]
+    )
     memo_path = memo.path_of(store.memo_dir(), "search", subject)
     body = memo.read(memo_path)
     if body is not None:
@@ -307,11 +310,11 @@ class Missing:
     def lead(self, place: str, names: list[str]) -> None:
         """Note how ``place`` leads to a file that was read by other ``names``: GCC calls a header of the system by the
         name that links lead to, where that is shorter."""
-        if place in names or any(self._is_beside_itself(place, name) for name in names):
+        if place in names or any(self.is_beside_itself(place, name) for name in names):
             return
         (self.links if os.path.realpath(place) in names else self.asked).add(place)
 
-    def _is_beside_itself(self, one: str, other: str) -> bool:
+    def is_beside_itself(self, one: str, other: str) -> bool:
         """Whether these are one name in one directory that has two; that it is one has to stay so."""
         (directory, _, name), (other_directory, _, other_name) = one.rpartition("/"), other.rpartition("/")
         if name != other_name or self.directory(directory) != self.directory(other_directory):
@@ -326,7 +329,7 @@ class Missing:
         long as that is one."""
         size = os.stat(place).st_size if self.once else -1
         for path in self.once.get(size, ()):
-            if path != place and not self._is_beside_itself(path, place) and read_file(path) == read_file(place):
+            if path != place and not self.is_beside_itself(path, place) and read_file(path) == read_file(place):
                 raise Unclear("%s is the same as %s, which is included once" % (place, path))
 
     def check_precompiled(self, place: str) -> None:
@@ -381,6 +384,9 @@ def missing(
         for includer in sorted({name.rpartition("/")[0] for name in names if trait in texts[name].traits}):
             _look_for_computed(found, names, includer, way)
     wrappers = {name for text in texts.values() for how, name in text.headers if how == WRAPPER}
+    for _, word in action.plan.words:
+        if any(re.search(r"\b%s\b" % name, word.partition("=")[2]) for name in wrappers):
+            raise Unclear("__has_include by a macro in %s" % word.partition("=")[0])
     for name in names if wrappers else ():
         asked = uses(read_file(absolute(name, action.cwd)) or b"", wrappers)
         if asked is None:
@@ -424,9 +430,13 @@ def _check_directories(action: Action) -> None:
 
 def _note_once(found: Missing, names: list[str], texts: dict[str, Text]) -> None:
     """Note the files that are included once. Raises Unclear where two are the same."""
-    # Clang's debug information has one name for what is one file.
-    merged = found.action.plan.places and found.action.compiler.family == CLANG
-    everything = merged or any(IMPORT in text.traits for text in texts.values())
+    if found.action.compiler.family == CLANG:
+        # It takes two names of one file for that file, and looks for what it names in one of the two places.
+        for one, *others in found.read.values():
+            for other in others:
+                if not found.is_beside_itself(one, other):
+                    raise Unclear("%s is another name of %s" % (other, one))
+    everything = any(IMPORT in text.traits for text in texts.values())
     for name in names:
         if everything or ONCE in texts[name].traits:
             path = absolute(name, found.action.cwd)

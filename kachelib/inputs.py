@@ -11,9 +11,9 @@ import time
 from blake3 import blake3
 
 from kachelib import memo
-from kachelib.entry import ABSENT, FILE, LINK, MISSING, NAMES, NOWHERE, PLACE, SOURCE
+from kachelib.entry import ABSENT, ALONE, FILE, LINK, MISSING, NAMES, NOWHERE, PLACE, SOURCE
 from kachelib.key import digest_bytes
-from kachelib.roots import exists
+from kachelib.roots import exists, without_links
 from kachelib.store import digest_file
 
 TYPE_CHECKING = False
@@ -150,7 +150,7 @@ def _changed_file(candidate: "Candidate", action: "Asked", store: "Store") -> st
             if same_place(item.path, path, places) != item.digest:
                 return "%s leads elsewhere" % item.path
         elif item.kind == LINK:
-            if action.roots.normalise(_without_links(path)) != item.digest:
+            if action.roots.normalise(without_links(path)) != item.digest:
                 return "%s leads elsewhere" % item.path
         elif item.kind == NAMES:
             if names_in(path) != item.digest:
@@ -160,6 +160,10 @@ def _changed_file(candidate: "Candidate", action: "Asked", store: "Store") -> st
     own, shared = _states(here.paths), _states(everywhere.paths)
     if own is None or shared is None:
         return _missing(here.paths + everywhere.paths)
+    known: "Dict[Tuple[int, int], Input]" = {}
+    for item, state in [*zip(here.items, own), *zip(everywhere.items, shared)]:
+        if item.kind == ALONE and known.setdefault((state.st_dev, state.st_ino), item) is not item:
+            return "%s is another name of %s" % (item.path, known[state.st_dev, state.st_ino].path)
     rivals: "List[str]" = []
     if not action.roots.immutable:
         rivals = [rival(path) for item, path in zip(here.items, here.paths) if item.kind == SOURCE]
@@ -202,13 +206,6 @@ def names_in(path: str) -> str:
     except OSError:
         return NOWHERE
     return digest_bytes("\n".join(names).encode("utf-8", "surrogateescape"))
-
-
-def _without_links(path: str) -> str:
-    # Few entries ask for it, and os takes long to import.
-    from os.path import realpath
-
-    return realpath(path)
 
 
 def _look_for(
@@ -272,7 +269,7 @@ def _missing(paths: "List[str]") -> str:
 
 
 def _same_content(item: "Input", path: str, state: posix.stat_result, store: "Store") -> bool:
-    if item.kind == FILE and state.st_nlink > 1 and memo.is_blob(state, item.digest, store):
+    if item.kind in (FILE, ALONE) and state.st_nlink > 1 and memo.is_blob(state, item.digest, store):
         return True
     try:
         return memo.file_digest(path, store) == item.digest

@@ -23,6 +23,7 @@ from blake3 import blake3
 from kachelib import cc_collect, cc_compile, cc_replay, clang_files, depfile
 from kachelib.cc import DIALECT, PREPROCESSOR, STRICT
 from kachelib.cc_action import PATH_VARIABLES, Action
+from kachelib.cc_toolchain import CLANG
 from kachelib.compile import Finished
 from kachelib.entry import Candidate, Output, Stream, empty
 from kachelib.events import Event
@@ -37,7 +38,14 @@ LANGUAGES = ("c", "c++")
 # Expanded by the compiler: the place where they stand. Raw strings, whose lines are text however they look. And what
 # asks for warnings, as options do.
 UNFIT = re.compile(
-    rb'__builtin_(?:LINE|COLUMN|FILE|source_location)\b|R"|pragma\s+(?:GCC|clang)\s+diagnostic\s+(?:warning|error|fatal)'
+    rb"__builtin_(?:LINE|COLUMN|FILE|source_location|dump_struct)\b|__(?:PRETTY_FUNCTION|FUNCSIG)__"
+    rb'|R"|pragma\s+(?:GCC|clang)\s+diagnostic\s+(?:warning|error|fatal)'
+)
+PRAGMA = re.compile(rb"[^\n]*\bpragma\b[^\n]*")
+# Clang prints pragmas as they stand, and expands macros in them when it compiles: these have none.
+LITERAL = re.compile(
+    rb"#pragma (?:once|(?:GCC|clang) system_header|(?:GCC|clang) diagnostic (?:push|pop|ignored \"[-\w=+]+\")"
+    rb"|GCC visibility (?:push\(default\)|pop)|pack\((?:push|pop)?(?:, )?\d*\)|STDC [A-Z_]+ [A-Z]+)\s*"
 )
 
 _MARKER = re.compile(rb'^# \d+ "((?:[^"\\]|\\.)*)"([ \d]*)$')
@@ -77,6 +85,8 @@ def read(action: Action, store: Store) -> Text | None:
     finally:
         remove(rule_path)
     if data is None or rule is None or UNFIT.search(data):
+        return None
+    if action.compiler.family == CLANG and not all(map(LITERAL.fullmatch, PRAGMA.findall(data))):
         return None
     digest, marked = _digest(data, action)
     names = marked if action.plan.depfile and not action.plan.system_headers else depfile.parse(rule)
@@ -144,7 +154,7 @@ def _candidate(text: Text, action: Action, known: Candidate, store: Store) -> cc
     candidate.crate_types = action.plan.language
     candidate.compile_ms = known.compile_ms
     candidate.created = text.started_ns // 1_000_000_000
-    candidate.inputs, _ = cc_collect.read(action, text.names, text.started_ns, store)
+    candidate.inputs, _ = cc_collect.read(action, text.names, text.started_ns, store, by_text=True)
     candidate.bindings = known.bindings
     candidate.outputs = [output for output in known.outputs if output.emit == cc_replay.OBJECT]
     if text.rule:

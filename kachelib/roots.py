@@ -11,6 +11,9 @@ path starts with a slash, so the two cannot be confused.
 import posix
 import sys
 
+# Of Linux: a file is named, not opened.
+O_PATH = 0o10000000 if sys.platform == "linux" else 0
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Dict, List, Sequence, Tuple
@@ -241,6 +244,21 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def without_links(path: str) -> str:
+    """The absolute name of what is at ``path``, with no link in it."""
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | O_PATH)
+        try:
+            return posix.readlink("/proc/self/fd/%d" % descriptor)
+        finally:
+            posix.close(descriptor)
+    except OSError:
+        # No such system, or no such file. Few come here, and os takes long to import.
+        from os.path import realpath
+
+        return realpath(path)
 
 
 def exists(path: str) -> bool:

@@ -37,6 +37,30 @@ CASES = {
     "a comment that keeps a warning away": Case(
         {"main.c": FALLS.format("/* fall through */")}, ["-Wextra"], {"main.c": FALLS.format("/* and then */")}
     ),
+    "a macro in a pragma": Case(
+        {
+            "main.c": '#include "a.h"\n#pragma pack(A)\nstruct s { char a; int b; };\nint f = sizeof(struct s);\n',
+            "a.h": "#define A 1\n",
+        },
+        [],
+        {"a.h": "#define A 4\n"},
+    ),
+    "a macro in _Pragma": Case(
+        {
+            "main.c": '#include "a.h"\nvoid a(void); void b(void);\n_Pragma("weak A")\nvoid f(void) { a(); b(); }\n',
+            "a.h": "#define A a\n",
+        },
+        [],
+        {"a.h": "#define A b\n"},
+    ),
+    "a pragma that GCC obeys when it compiles": Case(
+        {
+            "main.c": '#include "a.h"\n#pragma GCC target("avx2")\n#ifdef __AVX2__\nint f = A;\n#endif\nint g;\n',
+            "a.h": "#define A 1\n",
+        },
+        [],
+        {"a.h": "#define A 2\n"},
+    ),
     "a comment that a warning is of, and the source asks for that": Case(
         {"main.c": '#pragma clang diagnostic warning "-Wdocumentation"\n/** @param x it */\nint f(int x);\n'},
         [],
@@ -61,6 +85,28 @@ def test_what_the_text_does_not_tell(
     found, _ = project.cached(words, NAMES)
     fresh = project.fresh(words, NAMES)
     assert (found.status, found.said, found.outputs) == (fresh.status, fresh.said, fresh.outputs), found.reason
+
+
+def test_a_place_in_the_name_of_a_function(project: Project, require_tool: Callable[[str], str]) -> None:
+    """Clang names a lambda by its line."""
+    require_tool("clang++")
+    text = "template <class T> const char *n(T) { return __PRETTY_FUNCTION__; }\nconst char *f() { return n([]{}); }\n"
+    words = ["clang++", "-MD", "-c", "main.cc", "-o", "main.o"]
+    for source in (text, "// c\n" + text):
+        project.write({"main.cc": source})
+        settle()
+        assert project.cached(words, NAMES)[0].outputs == project.fresh(words, NAMES).outputs
+
+
+def test_headers_that_the_preprocessor_alone_passes_over(project: Project, require_tool: Callable[[str], str]) -> None:
+    """With -MMD another process says which headers there were."""
+    require_tool("gcc")
+    words = ["gcc", "-g", "-MMD", "-c", "main.c", "-o", "main.o"]
+    text = '#pragma GCC target("avx2")\n#ifdef __AVX2__\n#include "a.h"\n#endif\nint g;\n'
+    for number in (1, 1, 2):
+        project.write({"main.c": text, "a.h": f"int f = {number};\n"})
+        settle()
+        assert project.cached(words, NAMES)[0].outputs == project.fresh(words, NAMES).outputs
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])

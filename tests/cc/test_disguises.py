@@ -75,6 +75,44 @@ CASES: Dict[str, Case] = {
         ["-Ii1", "-Ii2", "-Ii3"],
         {"i2/c.h": "int d;\n"},
     ),
+    "equal headers become one file": Case(
+        {
+            "main.c": '#include "d1/a.h"\n#include "d2/a.h"\n',
+            **{f"d{number}/a.h": '#include "c.h"\n' for number in (1, 2)},
+            **{f"d{number}/c.h": f"int c{number};\n" for number in (1, 2)},
+        },
+        [],
+        {"d2/a.h": SYMBOLIC + "../d1/a.h"},
+    ),
+    "one file of two names becomes two": Case(
+        {
+            "main.c": '#include "d1/a.h"\n#include "d2/a.h"\n',
+            "d1/a.h": '#include "c.h"\n',
+            "d2/a.h": HARD + "d1/a.h",
+            **{f"d{number}/c.h": f"int c{number};\n" for number in (1, 2)},
+        },
+        [],
+        {"d2/a.h": '#include "c.h"\n'},
+    ),
+    "a dangling link in a directory of which Clang takes what is there": Case(
+        {
+            "main.c": "#if __has_include(<q.h>)\nint f = 1;\n#else\nint f = 2;\n#endif\n",
+            "sr/usr/include/q.h": SYMBOLIC + "../../../late/q.h",
+        },
+        ["--sysroot=sr"],
+        {"late/q.h": ""},
+    ),
+    "beside whatever includes it, for a target": Case(
+        {
+            "main.c": '#include "a/x.h"\nint f = Q;\n',
+            "a/x.h": '#include "b/x.h"\n',
+            "a/b/x.h": '#include "q.h"\n',
+            "q.h": "#define Q 1\n",
+        },
+        ["--target=x86_64-pc-win32", "-Wno-everything", "-mno-incremental-linker-compatible"],
+        {"a/q.h": "#define Q 2\n"},
+        ("clang",),
+    ),
     "a macro asks from where it stands": Case(
         {
             "main.c": '#define HB __has_include("b.h")\n#include "s/a.h"\nint f = Q;\n',

@@ -95,7 +95,7 @@ def test_headers_are_found(text: bytes, headers: List[Tuple[str, str]]) -> None:
         (b"int plain;\n", set()),
         (b"P(__TI, ME__)\n", {PASTED}),
         (b"__DA ## TE__\n", {PASTED}),
-        (b"#define __TIME_T long\n__has_##x; enum { TIME, DATE };\n", set()),
+        (b"#define __TIME_T long\nenum { TIME, DATE };\n", set()),
         (b"#define U(x) __##x\nU(DATE)\n", {PASTED}),
         (b'#line 4 "x.y"\n', {LINE}),
         (b'#define LINE 4 "x.y"\nchar *x = "# line 1";\n', set()),
