@@ -26,8 +26,9 @@ EMBED = "#embed"
 INCBIN = ".incbin"
 ASM_INCLUDE = ".include"
 PRAGMA = "#pragma GCC dependency, pch_preprocess or include_alias"
-# ONCE: a file that is included once; IMPORT: those that it names are.
+# ONCE: a file that is included once; IMPORT: those that it names are; ONCE_BY_MACRO: any may be.
 ONCE = "#pragma once"
+ONCE_BY_MACRO = "#pragma once by a macro"
 IMPORT = "#import"
 TRIGRAPH = "a trigraph"
 PASTED = "__TIME__ or __has_include in two pieces"
@@ -36,7 +37,7 @@ OPTIONS = "#pragma GCC target or optimize"
 # A line that says it is one of another file, which a warning then shows.
 LINE = "#line"
 
-MEMO_VERSION = "9"
+MEMO_VERSION = "10"
 
 _BLANK = rb"(?:[ \t\v\f]|/\*.*?\*/)*"
 _HASH = rb"(?:#|%:|\?\?=)"
@@ -53,8 +54,11 @@ _ASM_INCLUDE = re.compile(rb"\"[^\"\n]*\.include\b|\.include(?:\s*[\"\\]|\s+\w|\
 # __has_include itself, what it is a macro for before GCC 10, and another name of it.
 _TESTS = rb"__has_include(?:_next)?(?:__)?"
 _ALIAS = re.compile(_HASH + rb"[ \t]*define[ \t]+([^\s()]+)[ \t]+__has_include(?:_next)?(?:__)?[ \t]*$", re.MULTILINE)
-# In whatever spelling, and by whatever macro; what is taken for one too much hardly ever has an equal.
-_ONCE = re.compile(rb"\bonce\b|\b_Prag|\b__pragma")
+_ONCE = re.compile(rb"\bpragma\s+once\b|\b_Pragma\s*\(\s*\w*\"\s*once\b|\b__pragma\s*\(\s*once\b")
+# A macro that may say so, wherever it stands.
+_ONCE_BY_MACRO = re.compile(
+    rb"define\b[^\n]*\bonce\b|[(,]\s*once\s*[,)]|\b(?:o\s*(?:,|##)\s*nce|on\s*(?:,|##)\s*ce|onc\s*(?:,|##)\s*e)\b"
+)
 _PRAGMA = re.compile(rb"\bpragma\s+GCC\s+pch_preprocess\b|\bGCC(?:\s|/\*.*?\*/)+dependency\b|\binclude_alias\b")
 _OPTIONS = re.compile(rb"\bGCC(?:\s|/\*.*?\*/)+(?:target|optimize|push_options|pop_options|reset_options)\b")
 _LINE = re.compile(rb"^[^\w\n\"#%]*(?:#|%:)[^\w\n\"]*(?:line\b|\d[^\n\"]*\")", re.MULTILINE)
@@ -86,6 +90,9 @@ _INCLUDE_OR_INCBIN = re.compile(rb"\binc\s*(?:,|##)\s*(?:bin|lude)\b|\.\"\s*\"in
 _SPLICE = re.compile(rb"\\[ \t\v\f\0]*(?:\r\n|\n\r|\n|\r)")
 # Strings stay, comments go.
 _TOKEN = re.compile(rb"(\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')|//[^\n]*|/\*.*?\*/", re.DOTALL)
+_RAW = re.compile(rb"(?<!\w)(?:u8|[uUL])?R\"[^\s()\\]{0,16}\(")
+# What many comments mention.
+SPELLED = {ONCE, ONCE_BY_MACRO}
 _PLAIN = bytes.maketrans(b"\0\v\f\r", b"   \n")
 # A macro of the assembler whose statement begins with a parameter, and what would make one that reads a file.
 _STATEMENT = re.compile(rb"(?:^|;|\\n)[ \t]*(?:\w+:[ \t]*)?\.?[ \t]*\\[a-z]", re.MULTILINE)
@@ -128,8 +135,8 @@ def read(data: bytes) -> Text:
     # Where it is hard to tell what a comment is, either reading counts.
     other = _read(plain) if plain != data else found
     traits = found.traits | other.traits | _of_assembly(data)
-    if b'R"' not in data:
-        traits = (traits - {ONCE}) | (other.traits & {ONCE})
+    if not _RAW.search(data):
+        traits = (traits - SPELLED) | (other.traits & SPELLED)
     return Text(tuple(dict.fromkeys(found.headers + other.headers)), traits)
 
 
@@ -177,6 +184,8 @@ def _read(data: bytes) -> Text:
         traits.add(TIMESTAMP)
     if _ONCE.search(data):
         traits.add(ONCE)
+    if _ONCE_BY_MACRO.search(data):
+        traits.add(ONCE_BY_MACRO)
     if b"embed" in data and _EMBED.search(data):
         traits.add(EMBED)
     if (b"GCC" in data or b"include_alias" in data) and _PRAGMA.search(data):

@@ -30,6 +30,7 @@ from kachelib.include_scan import (
     NEXT_ANGLED,
     NEXT_QUOTED,
     ONCE,
+    ONCE_BY_MACRO,
     QUOTED,
     WRAPPER,
     Text,
@@ -431,12 +432,14 @@ def _check_directories(action: Action) -> None:
 def _note_once(found: Missing, names: list[str], texts: dict[str, Text]) -> None:
     """Note the files that are included once. Raises Unclear where two are the same."""
     if found.action.compiler.family == CLANG:
-        # It takes two names of one file for that file, and looks for what it names in one of the two places.
+        # It takes two names of one file for that file, and looks for what it names in one of the two places. Equal ones
+        # are two files to it, as long as they are (ALONE).
         for one, *others in found.read.values():
             for other in others:
                 if not found.is_beside_itself(one, other):
                     raise Unclear("%s is another name of %s" % (other, one))
-    everything = any(IMPORT in text.traits for text in texts.values())
+        return
+    everything = any(text.traits & {IMPORT, ONCE_BY_MACRO} for text in texts.values())
     for name in names:
         if everything or ONCE in texts[name].traits:
             path = absolute(name, found.action.cwd)
