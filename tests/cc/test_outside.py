@@ -6,6 +6,7 @@ from typing import Callable, Dict, List
 
 import pytest
 
+from kachelib import cc_probe
 from tests.actions import grow_old
 from tests.cc.project import NAMES, Project, settle
 from tests.world import Kache, World
@@ -104,3 +105,57 @@ def test_what_was_changed_just_now_is_not_remembered(checkouts: Callable[[int], 
     settle()
     found, _ = project.cached(words(project), NAMES)
     assert found.outputs == project.fresh(words(project), NAMES).outputs
+
+
+def test_a_library_that_is_installed_as_well(checkouts: Callable[[int], Project], world: World) -> None:
+    """Its own headers are equal to those of the system; comments that say "once" make no difference."""
+    project = checkouts(0)
+    text = '/* "wb1R" is read once, but "pragma once" is not said */\n#define VALUE 1\n'
+    for place in (world.root / "second", project.base):
+        (place / "value.h").write_text(text)
+    project.write({"main.c": '#include "value.h"\n#if 0\n#include <value.h>\n#endif\nint f(void) { return VALUE; }\n'})
+    grow_old()
+    results = [project.cached(words(project), NAMES)[0].result for _ in range(2)]
+    assert results == ["miss", "local_hit"]
+
+
+@pytest.mark.parametrize("options", [["-MMD", "-g"], ["-MMD"], ["-MD", "-mavx2"]])
+def test_intrinsics_of_the_compiler(options: List[str], checkouts: Callable[[int], Project]) -> None:
+    """GCC's own headers are full of pragmas that a preprocessor alone does not obey."""
+    results = []
+    for number in range(2):
+        project = checkouts(number)
+        project.write({"main.c": "#include <immintrin.h>\nint f(void) { return _mm_popcnt_u32(3); }\n"})
+        settle()
+        call = ["gcc", "-O1", "-mpopcnt", *options, "-c", "main.c", "-o", "main.o"]
+        found, _ = project.cached(call, [*NAMES, "main.d"])
+        assert found.outputs == project.fresh(call, [*NAMES, "main.d"]).outputs, found.reason
+        results.append(found.result)
+    assert results == ["miss", "local_hit"]
+
+
+def test_gcc_calls_a_system_header_by_the_shorter_name(world: World, kache_file: Kache) -> None:
+    """Of two checkouts it is the relative one in the first, and the absolute one in the second."""
+    depth = len(str(world.root)) // 3 + 5
+    for name in ("a-checkout-with-a-long-name/and-more/and-more", "b"):
+        project = Project.make(world, kache_file, name, below="/".join(["d"] * depth))
+        project.write({"s/q.h": "const char *f = __FILE__;\n"})
+        (project.build / "main.c").write_text("#include <q.h>\n")
+        settle()
+        call = ["gcc", "-MD", "-isystem", "../" * depth + "s", "-c", "main.c", "-o", "main.o"]
+        outputs = [*NAMES, "main.d"]
+        found, _ = project.cached(call, outputs)
+        assert found.outputs == project.fresh(call, outputs).outputs
+        assert (b"../s/q.h" in (found.outputs["main.d"] or b"")) == (name != "b")
+
+
+def test_where_clang_finds_a_newer_toolchain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All directories whose state changes where one is installed."""
+    for name in ("gcc/x86_64-linux-gnu/12", "cross/arm-linux-gnueabi/11"):
+        (tmp_path / name).mkdir(parents=True)
+    tops = [str(tmp_path / name) for name in ("gcc", "cross", "none")]
+    monkeypatch.setattr(cc_probe, "TOOLCHAINS", tops)
+    present, absent = cc_probe.toolchains()
+    expected = ("gcc", "gcc/x86_64-linux-gnu", "gcc/x86_64-linux-gnu/12")
+    assert {str(tmp_path / name) for name in expected} <= set(present)
+    assert absent == [tops[2]]
