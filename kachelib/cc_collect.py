@@ -29,7 +29,7 @@ COMPRESSED = 0x800
 
 # A definition that makes, or helps to make, an assembler read a file.
 PSEUDO_OP = re.compile(r"=\s*\.?(?:inc(?:lude|bin)?|in?|c?lude|cbin)\s*$|=\s*\.(?:in?c?b?i?n?)?\s*$", re.IGNORECASE)
-# Where GCC has headers of its own, as x86's intrinsics.
+# Where GCC has headers of its own, as x86's intrinsics: what is between their pragmas asks for no macro of these.
 OWN_HEADERS = re.compile(r"/lib(?:32|64|exec)?/gcc(?:-cross)?/")
 
 # Traits of a text with which a compile cannot be judged by the files that its depfile names.
@@ -109,6 +109,7 @@ def read(
     found = []
     states = {}
     texts = {}
+    gcc_text = by_text and action.compiler.family == GCC
     _check_directories(action, names, started_ns)
     for name in names:
         path = absolute(name, action.cwd)
@@ -124,7 +125,7 @@ def read(
         found.append(Input(FILE, action.roots.normalise(path), digest))
         texts[name] = include_scan.scan(path, digest, store)
         _check_text(action, name, texts[name])
-        if by_text and include_scan.OPTIONS in texts[name].traits and not _is_own(action, path):
+        if gcc_text and include_scan.OPTIONS in texts[name].traits and not OWN_HEADERS.search(os.path.realpath(path)):
             raise NotStored("%s in %s, which the preprocessor alone does not obey" % (include_scan.OPTIONS, name))
         if warned and include_scan.LINE in texts[name].traits:
             raise NotStored("a warning may show a line of another file, by #line in %s" % name)
@@ -153,11 +154,6 @@ def _check_depfile(action: Action, names: list[str]) -> None:
         own = depfile.parse(read_file(action.depfile()) or b"")
         if not set(own) <= set(names):
             raise NotStored("the compiler's depfile names more than its preprocessor alone")
-
-
-def _is_own(action: Action, path: str) -> bool:
-    """Whether a header is the compiler's own: of those, what is between such pragmas asks for no macro of theirs."""
-    return action.compiler.family != GCC or OWN_HEADERS.search(os.path.realpath(path)) is not None
 
 
 def _keep_apart(action: Action, found: list[Input], states: dict[str, os.stat_result]) -> None:

@@ -425,3 +425,15 @@ def test_options_that_stand_twice_or_half(
         found, _ = project.cached(command, names)
         fresh = project.fresh(command, names, maps=found.result != "passthrough")
         assert (found.status, found.said, found.outputs) == (fresh.status, fresh.said, fresh.outputs), found
+
+
+@pytest.mark.parametrize("target", [["--target=x86_64-pc-windows-msvc"], ["-target", "x86_64-pc-win32"]])
+def test_debug_information_for_windows_has_the_command_line(
+    project: Project, require_tool: Callable[[str], str], target: List[str]
+) -> None:
+    require_tool("clang")
+    put(project, {"main.c": "int f;\n"})
+    refused, kept = f"command_line_recorded: {target[-1]}", "no earlier compile of this action"
+    for option, reason in (("-g", refused), ("-O1", kept)):
+        found, _ = project.cached(["clang", *target, option, "-c", "main.c", "-o", "main.o"], ["main.o"])
+        assert found.status == 0 and found.reason == reason
