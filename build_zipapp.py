@@ -45,10 +45,10 @@ TEXTS = (
     *("target_lock", "target_removal", "target_size", "target_tree"),
     *("lanes", "report", "report_command", "report_html", "report_markdown", "report_page", "report_text"),
     *("report_timeline", "report_trace"),
-    *("builds", "completions", "difference", "past", "root_cause", "root_text", "shells", "why"),
+    *("builds", "completions", "difference", "history", "pager", "past", "root_cause", "root_text", "shells", "why"),
     *("follower", "footprint", "lookout", "monitor", "overview", "panes", "sight", "stream", "tabs", "tally"),
     *("bench_command", "checks", "doctor", "integrity", "migrate", "reach", "service", "setup", "trial"),
-    *("daemon_command", "listing", "purge", "sync_command", "warm_command"),
+    *("daemon_command", "key_command", "listing", "meter", "purge", "salt_command", "sync_command", "warm_command"),
 )
 
 

@@ -11,7 +11,7 @@ from kachelib.outcome import KacheError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import zipfile
-    from typing import Any, Dict, List
+    from typing import Any, Dict, List, Tuple
 
 
 class BundleError(KacheError):
@@ -123,7 +123,7 @@ def _unpacked(launcher: "Any", kind: str) -> str:
                 if not launcher.is_ours(directory, -1):
                     raise OSError(f"{directory} can be written by others")
                 if not launcher.is_ours(folder, -1):
-                    _unpack(archive, f"{kind}/{name}/", folder)
+                    _unpack(archive, (f"{kind}/{name}/", f"{kind}/every/"), folder)
                 return folder
             except OSError as error:
                 problems.append(str(error))
@@ -133,9 +133,9 @@ def _unpacked(launcher: "Any", kind: str) -> str:
 def _set_for(archive: "zipfile.ZipFile") -> str:
     """The folder below vendor/ for this interpreter; "" where there is none.
 
-    It is named 3.MINOR-DIGEST for the oldest Python that its packages run on.
+    It is named 3.MINOR-DIGEST for the oldest Python that its packages run on; vendor/every has what all sets share.
     """
-    names = {name.split("/")[1] for name in archive.namelist() if name.startswith("vendor/")}
+    names = {name.split("/")[1] for name in archive.namelist() if name.startswith("vendor/3.")}
     fitting = [name for name in names if int(name[2:].partition("-")[0]) <= sys.version_info[1]]
     return max(fitting, key=lambda name: int(name[2:].partition("-")[0]), default="")
 
@@ -153,8 +153,8 @@ def _crypto_for(launcher: "Any", archive: "zipfile.ZipFile") -> str:
     return next((name for name in sorted(names) if name.startswith(wanted)), "")
 
 
-def _unpack(archive: "zipfile.ZipFile", prefix: str, folder: str) -> None:
-    """Write all below ``prefix`` into ``folder``, which appears complete or not at all. Raises OSError."""
+def _unpack(archive: "zipfile.ZipFile", prefixes: "Tuple[str, ...]", folder: str) -> None:
+    """Write all below ``prefixes`` into ``folder``, which appears complete or not at all. Raises OSError."""
     import os
     import shutil
     import tempfile
@@ -162,7 +162,8 @@ def _unpack(archive: "zipfile.ZipFile", prefix: str, folder: str) -> None:
     partial = tempfile.mkdtemp(prefix=os.path.basename(folder) + ".", dir=os.path.dirname(folder))
     try:
         for name in archive.namelist():
-            if name.startswith(prefix):
+            prefix = next(filter(name.startswith, prefixes), None)
+            if prefix:
                 path = os.path.join(partial, name[len(prefix) :])
                 os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
                 with open(path, "wb") as file:

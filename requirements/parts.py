@@ -168,12 +168,13 @@ def trimmed(name: str, data: bytes) -> bytes:
 def vendored(minors: Sequence[int]) -> Dict[str, bytes]:
     """boto3 and what it needs: {path in the archive: content}, a folder for each set of versions.
 
-    A folder is named for the oldest Python it is meant for, and for its content.
+    A folder is named for the oldest Python it is meant for, and for the content of its set. What all of several
+    sets have lies in vendor/every, once.
     """
     groups: Dict[Tuple[Pin, ...], List[int]] = {}
     for minor in MINORS:
         groups.setdefault(tuple(pins_for(VENDORED, minor)), []).append(minor)
-    files: Dict[str, bytes] = {}
+    sets: Dict[str, Dict[str, bytes]] = {}
     for pins, meant in groups.items():
         if not set(meant) & set(minors):
             continue
@@ -184,7 +185,11 @@ def vendored(minors: Sequence[int]) -> Dict[str, bytes]:
                 names = filter(wanted_of_wheel, archive.namelist())
                 group.update((name, trimmed(name, archive.read(name))) for name in names)
         digest = hashlib.sha256(repr(sorted(group.items())).encode()).hexdigest()[:16]
-        files.update((f"vendor/3.{meant[0]}-{digest}/{name}", data) for name, data in group.items())
+        sets[f"3.{meant[0]}-{digest}"] = group
+    every = dict(set.intersection(*(set(group.items()) for group in sets.values()))) if len(sets) > 1 else {}
+    files = {f"vendor/every/{name}": data for name, data in every.items()}
+    for folder, group in sets.items():
+        files.update((f"vendor/{folder}/{name}", data) for name, data in group.items() if name not in every)
     return files
 
 

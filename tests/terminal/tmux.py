@@ -101,9 +101,22 @@ class Tmux:
         while True:
             lines = self.text()
             if holds(lines):
-                return lines
+                return self._settled(lines, holds)
             assert time.monotonic() < end, f"{trouble} in:\n" + "\n".join(lines)
             time.sleep(0.05)
+
+    def _settled(self, lines: List[str], holds: Callable[[List[str]], bool]) -> List[str]:
+        """What two looks in a row show, for the first may be of a screen half drawn; at the latest that of a second."""
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            time.sleep(0.02)
+            before, now = lines, self.text()
+            if not holds(now):
+                break
+            lines = now
+            if lines == before:
+                break
+        return lines
 
     def resize(self, width: int, height: int) -> None:
         """Give the pane another size."""

@@ -1,6 +1,7 @@
 """The builder's parts and the launcher's: what code loses, in which order it runs, what is trusted on disk."""
 
 import ast
+import hashlib
 import importlib
 import marshal
 import os
@@ -347,6 +348,21 @@ def test_botocore_keeps_the_services_that_lead_to_s3_and_no_other() -> None:
         "boto3/py.typed",
     ]
     assert [name for name in kept + left_out if parts.wanted_of_wheel(name)] == kept
+
+
+def test_a_vendored_set_is_whole_with_what_all_sets_share(dist_kache: Path) -> None:
+    sets: Dict[str, Dict[str, bytes]] = {}
+    with zipfile.ZipFile(dist_kache) as archive:
+        for path in archive.namelist():
+            if path.startswith("vendor/"):
+                _, folder, name = path.split("/", 2)
+                sets.setdefault(folder, {})[name] = archive.read(path)
+    every = sets.pop("every", {})
+    assert sets and (len(every) > 100 or len(sets) == 1)
+    for folder, files in sets.items():
+        assert not set(files) & set(every)
+        content = repr(sorted({**files, **every}.items())).encode()
+        assert folder.endswith("-" + hashlib.sha256(content).hexdigest()[:16])
 
 
 def test_no_vendored_module_imports_one_that_is_left_out(dist_kache: Path) -> None:
