@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import struct
-from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -48,15 +47,9 @@ class NotStored(Exception):
     """Why a compile that succeeded is not kept; the text is the event's reason."""
 
 
-class Read(NamedTuple):
-    """What a compile read. states: {path: its metadata before its content was read}."""
-
-    inputs: list[Input]
-    states: dict[str, os.stat_result]
-
-
 class Collected:
-    """A candidate; object: the file behind its object; texts: what its other blobs hold; states: as in ``Read``."""
+    """A candidate; object: the file behind its object; texts: what its other blobs hold; states: as ``read`` has
+    them."""
 
     def __init__(self, candidate: Candidate) -> None:
         self.candidate = candidate
@@ -103,9 +96,10 @@ def names_of(action: Action, deps: bytes | None) -> list[str]:
 
 def read(
     action: Action, names: list[str], started_ns: int, store: Store, *, warned: bool = False, by_text: bool = False
-) -> Read:
-    """Every file that was read, and what must not appear. started_ns: when reading began; warned: something was said of
-    them; by_text: nothing is known but what the preprocessor made of them. Raises NotStored, OSError."""
+) -> tuple[list[Input], dict[str, os.stat_result]]:
+    """(every file that was read, and what must not appear; {path: a file's metadata before it was read}). started_ns:
+    when reading began; warned: something was said of them; by_text: nothing is known but what the preprocessor made of
+    them. Raises NotStored, OSError."""
     found = []
     states = {}
     texts = {}
@@ -135,7 +129,7 @@ def read(
         if named and action.plan.language != "assembler":
             # Clang follows them all the same.
             raise NotStored("#include in preprocessed text")
-        return Read(found, states)
+        return found, states
     try:
         found += include_search.missing(action, names, texts, started_ns, store)
     except include_search.Unclear as why:
@@ -144,7 +138,7 @@ def read(
     for item in found:
         known.setdefault((item.kind, item.path), item)
     _keep_apart(action, list(known.values()), states)
-    return Read(list(known.values()), states)
+    return list(known.values()), states
 
 
 def _check_depfile(action: Action, names: list[str]) -> None:

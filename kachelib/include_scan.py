@@ -7,7 +7,6 @@ headers are. Cold.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from kachelib import memo
 from kachelib.store import Store, read_file
@@ -39,71 +38,76 @@ LINE = "#line"
 
 MEMO_VERSION = "10"
 
+# Patterns are compiled when a text asks for them, which few do for most of these. Each is asked for behind a plain test
+# for what it must hold, and begins with what is rare: texts of megabytes are read with them.
 _BLANK = rb"(?:[ \t\v\f]|/\*.*?\*/)*"
 _HASH = rb"(?:#|%:|\?\?=)"
-_DIRECTIVE = re.compile(_HASH + _BLANK + rb"(include_next|include|import)\b" + _BLANK + rb"([^\n]*)", re.DOTALL)
+_DIRECTIVE = rb"(?s)" + _HASH + _BLANK + rb"(include_next|include|import)\b" + _BLANK + rb"([^\n]*)"
 _NAME = re.compile(rb'"([^"\n]+)"|<([^>\n]+)>')
-_TEST = re.compile(rb"\b__has_include(?:_next)?(?:__)?\s*\(\s*(?=([^\n]*))")
-_PARAMETER = re.compile(rb"(\w+)\s*\)")
-_DEFINITION = re.compile(_BLANK + _HASH + _BLANK + rb"define\s+(\w+)\(\s*(\w+)\s*\)")
-_EMBED = re.compile(_HASH + _BLANK + rb"embed\b|\b__has_embed\b", re.DOTALL)
-_TIME = re.compile(rb"\b__(?:DATE|TIME)__\b")
+_TEST = rb"\b__has_include(?:_next)?(?:__)?\s*\(\s*(?=([^\n]*))"
+_PARAMETER = rb"(\w+)\s*\)"
+_DEFINITION = _BLANK + _HASH + _BLANK + rb"define\s+(\w+)\(\s*(\w+)\s*\)"
+_EMBED = rb"(?s)" + _HASH + _BLANK + rb"embed\b|\b__has_embed\b"
+_TIME = rb"\b__(?:DATE|TIME)__\b"
 # In lower case, for the assembler does not mind. In C it stands in a string, or where a macro makes one: a member of
 # that name has no operand behind it.
-_ASM_INCLUDE = re.compile(rb"\"[^\"\n]*\.include\b|\.include(?:\s*[\"\\]|\s+\w|\s*/\*)|\(\s*\.include\s*\)")
+_ASM_INCLUDE = rb"\"[^\"\n]*\.include\b|\.include(?:\s*[\"\\]|\s+\w|\s*/\*)|\(\s*\.include\s*\)"
 # __has_include itself, what it is a macro for before GCC 10, and another name of it.
 _TESTS = rb"__has_include(?:_next)?(?:__)?"
-_ALIAS = re.compile(_HASH + rb"[ \t]*define[ \t]+([^\s()]+)[ \t]+__has_include(?:_next)?(?:__)?[ \t]*$", re.MULTILINE)
-_ONCE = re.compile(rb"\bpragma\s+once\b|\b_Pragma\s*\(\s*\w*\"\s*once\b|\b__pragma\s*\(\s*once\b")
-# A macro that may say so, wherever it stands.
-_ONCE_BY_MACRO = re.compile(
-    rb"define\b[^\n]*\bonce\b|[(,]\s*once\s*[,)]|\b(?:o\s*(?:,|##)\s*nce|on\s*(?:,|##)\s*ce|onc\s*(?:,|##)\s*e)\b"
-)
-_PRAGMA = re.compile(rb"\bpragma\s+GCC\s+pch_preprocess\b|\bGCC(?:\s|/\*.*?\*/)+dependency\b|\binclude_alias\b")
-_OPTIONS = re.compile(rb"\bGCC(?:\s|/\*.*?\*/)+(?:target|optimize|push_options|pop_options|reset_options)\b")
-_LINE = re.compile(rb"^[^\w\n\"#%]*(?:#|%:)[^\w\n\"]*(?:line\b|\d[^\n\"]*\")", re.MULTILINE)
+_ALIAS = rb"(?m)" + _HASH + rb"[ \t]*define[ \t]+([^\s()]+)[ \t]+__has_include(?:_next)?(?:__)?[ \t]*$"
+_ONCE = rb"\bpragma\s+once\b|\b_Pragma\s*\(\s*\w*\"\s*once\b|\b__pragma\s*\(\s*once\b"
+# A macro that may say so, wherever it stands, or make the word of two pieces.
+_ONCE_BY_MACRO = rb"define\b[^\n]*\bonce\b|[(,]\s*once\s*[,)]"
+_ONCE_PASTED = rb"o(?<!\wo)(?:\s*(?:,|##)\s*nce|n\s*(?:,|##)\s*ce|nc\s*(?:,|##)\s*e)\b"
+_PRAGMA = rb"\bpragma\s+GCC\s+pch_preprocess\b|\bGCC(?:\s|/\*.*?\*/)+dependency\b|\binclude_alias\b"
+_OPTIONS = rb"\bGCC(?:\s|/\*.*?\*/)+(?:target|optimize|push_options|pop_options|reset_options)\b"
+_LINE = rb"(?:#|%:)[^\w\n\"]*(?:line\b|\d[^\n\"]*\")"
+_BEFORE_LINE = re.compile(rb"[^\w\n\"#%]*")
 # What stands between two strings that are one, and in a word that an assembler reads without it.
-_BETWEEN = re.compile(rb"(?:\)[^\s()\"]{0,16})?\"\s*(?:/\*[^*]*\*/\s*)*(?:u8|u|l)?(?:r\"[^\s()\"]{0,16}\(|\")")
-_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|(?:x|u00|u000000)0*([0-9a-f]{1,2})(?![0-9a-f]))")
-_IGNORED = re.compile(rb"/\*.*?\*/|[{|}]", re.DOTALL)
+_BETWEEN = rb"(?:\)[^\s()\"]{0,16})?\"\s*(?:/\*[^*]*\*/\s*)*(?:u8|u|l)?(?:r\"[^\s()\"]{0,16}\(|\")"
+_ESCAPE = rb"\\(?:([0-7]{1,3})|(?:x|u00|u000000)0*([0-9a-f]{1,2})(?![0-9a-f]))"
+_IGNORED = rb"(?s)/\*.*?\*/|[{|}]"
 # The beginning of .incbin or .include where a macro of the assembler's, or of C, has the rest; or they need no dot.
-_PIECE = re.compile(
-    rb"(?:(?<![\w)\]])|(?<=\\[nt]))\.(?:in?c?b?i?\\+|\\\\)[a-z(@]|^\s*\.\\[a-z]"
-    rb"|\.(?:altmacro|mri)\b|\"(?:[^\"\n]*[^\w\"\n])?\.inc(?:b|bi|l|lu|lud)?\\?\"",
-    re.MULTILINE,
-)
+_BEGINNING = rb"\.(?:(?<![\w)\]]\.)|(?<=\\[nt]\.))(?:in?c?b?i?\\+|\\\\)[a-z(@]"
+_BEGINNING_OF_LINE = rb"(?m)^\s*\.\\[a-z]"
+_BEGINNING_ALONE = rb"\"(?:[^\"\n]*[^\w\"\n])?\.inc(?:b|bi|l|lu|lud)?\\?\""
+_OTHER_MACROS = rb"\.(?:altmacro|mri)\b"
 # Words that move the object, in two pieces that a macro may paste.
 _SPECIAL = (b"__TIME__", b"__DATE__", b"__TIMESTAMP__", b"__has_include")
-_HALVES = [(word[:end], word[end:]) for word in _SPECIAL for end in range(1, len(word))]
-_PASTED = re.compile(rb"\b(?:" + b"|".join(one + rb"\s*(?:,|##)\s*" + rest for one, rest in _HALVES) + rb")\b")
-_UNDERSCORES = re.compile(rb"\b__\s*##")
-_TIME_ALONE = re.compile(rb"[(,]\s*(?:TIME|DATE|TIMESTAMP)\s*[,)]")
+_HALVES = [(word[1:end], word[end:]) for word in _SPECIAL for end in range(1, len(word))]
+_PASTED = rb"_(?<!\w_)(?:" + b"|".join(one + rb"\s*(?:,|##)\s*" + rest for one, rest in _HALVES) + rb")\b"
+_UNDERSCORES = rb"\b__\s*##"
+_TIME_ALONE = rb"[(,]\s*(?:TIME|DATE|TIMESTAMP)\s*[,)]"
 # Two pieces where a parameter is one: of words and names of pseudo-ops, what cannot be mistaken for much else.
 _BEGINNINGS = b"|".join(sorted({word[:end] for word in _SPECIAL[:3] for end in range(4, len(word))}))
 _ENDS = b"|".join(sorted({word[end:] for word in _SPECIAL for end in range(2, len(word) - 3)}))
-_HALF = re.compile(rb"\b(?:" + _BEGINNINGS + rb")\s*##|##\s*(?:" + _ENDS + rb")\b")
+_HALF = rb"\b(?:" + _BEGINNINGS + rb")\s*##|##\s*(?:" + _ENDS + rb")\b"
 # __has_##x asks for attributes and types elsewhere: here it is given the rest of the word.
-_HAS = re.compile(rb"\b__has?_?(?:i|in|inc|incl|inclu|includ)?\s*##")
-_HAS_REST = re.compile(rb"[(,]\s*\w{0,8}clude(?:_next)?\s*[,)]")
-_INCLUDE_OR_INCBIN = re.compile(rb"\binc\s*(?:,|##)\s*(?:bin|lude)\b|\.\"\s*\"inc(?:lude|bin)\b")
+_HAS = rb"\b__has?_?(?:i|in|inc|incl|inclu|includ)?\s*##"
+_HAS_REST = rb"[(,]\s*\w{0,8}clude(?:_next)?\s*[,)]"
+_INCLUDE_PASTED = rb"inc(?<!\winc)\s*(?:,|##)\s*(?:bin|lude)\b"
+_INCLUDE_JOINED = rb"\.\"\s*\"inc(?:lude|bin)\b"
 # GCC and Clang take blanks between the two, and lines that end in either way.
-_SPLICE = re.compile(rb"\\[ \t\v\f\0]*(?:\r\n|\n\r|\n|\r)")
+_SPLICE = rb"\\[ \t\v\f\0]*(?:\r\n|\n\r|\n|\r)"
 # Strings stay, comments go.
-_TOKEN = re.compile(rb"(\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')|//[^\n]*|/\*.*?\*/", re.DOTALL)
-_RAW = re.compile(rb"(?<!\w)(?:u8|[uUL])?R\"[^\s()\\]{0,16}\(")
+_TOKEN = rb"(?s)(\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')|//[^\n]*|/\*.*?\*/"
+_RAW = rb"(?<!\w)(?:u8|[uUL])?R\"[^\s()\\]{0,16}\("
 # What many comments mention.
 SPELLED = {ONCE, ONCE_BY_MACRO}
 _PLAIN = bytes.maketrans(b"\0\v\f\r", b"   \n")
 # A macro of the assembler whose statement begins with a parameter, and what would make one that reads a file.
-_STATEMENT = re.compile(rb"(?:^|;|\\n)[ \t]*(?:\w+:[ \t]*)?\.?[ \t]*\\[a-z]", re.MULTILINE)
-_OPERATION = re.compile(rb"(?:^|[\s,(.])(?:inc|include|incbin)(?=[\s,);]|$)(?![ \t]+[%(])", re.MULTILINE)
+_STATEMENT = rb"(?m)(?:^|;|\\n)[ \t]*(?:\w+:[ \t]*)?\.?[ \t]*\\[a-z]"
+_OPERATION = rb"(?m)(?:^|[\s,(.])(?:inc|include|incbin)(?=[\s,);]|$)(?![ \t]+[%(])"
 
 
-class Text(NamedTuple):
+class Text:
     """headers: (how, name), each once; traits: of the constants above."""
 
-    headers: tuple[tuple[str, str], ...]
-    traits: frozenset[str]
+    __slots__ = ("headers", "traits")
+
+    def __init__(self, headers: tuple[tuple[str, str], ...], traits: frozenset[str]) -> None:
+        self.headers = headers
+        self.traits = traits
 
 
 def scan(path: str, digest: str, store: Store) -> Text:
@@ -130,12 +134,12 @@ def read(data: bytes) -> Text:
     """The same for a text."""
     if b"\\" in data:
         # A line may go on in the next one, in the middle of a word.
-        data = _SPLICE.sub(b"", data)
+        data = re.sub(_SPLICE, b"", data)
     found, plain = _read(data), _without_comments(data)
     # Where it is hard to tell what a comment is, either reading counts.
     other = _read(plain) if plain != data else found
     traits = found.traits | other.traits | _of_assembly(data)
-    if not _RAW.search(data):
+    if b'R"' not in data or not re.search(_RAW, data):
         traits = (traits - SPELLED) | (other.traits & SPELLED)
     return Text(tuple(dict.fromkeys(found.headers + other.headers)), traits)
 
@@ -143,7 +147,7 @@ def read(data: bytes) -> Text:
 def _without_comments(data: bytes) -> bytes:
     """A text with a blank for each comment, and in the spelling that most files have."""
     data = data.replace(b"%:", b"#").translate(_PLAIN)
-    return _TOKEN.sub(lambda token: token[1] or b" ", data) if b"/" in data else data
+    return re.sub(_TOKEN, lambda token: token[1] or b" ", data) if b"/" in data else data
 
 
 def _read(data: bytes) -> Text:
@@ -151,7 +155,7 @@ def _read(data: bytes) -> Text:
     traits = set()
     if b"??/" in data or b"??=" in data:
         traits.add(TRIGRAPH)
-    for match in _DIRECTIVE.finditer(data):
+    for match in re.finditer(_DIRECTIVE, data):
         name = _NAME.match(match[2])
         if match[1] == b"import":
             traits.add(IMPORT)
@@ -161,7 +165,7 @@ def _read(data: bytes) -> Text:
         ways = (NEXT_QUOTED, NEXT_ANGLED) if match[1] == b"include_next" else (QUOTED, ANGLED)
         headers[ways[not name[1]], _text(name)] = None
     if b"__has_include" in data:
-        for match in _TEST.finditer(data):
+        for match in re.finditer(_TEST, data):
             name = _NAME.match(match[1])
             wrapper = _wrapper(data, match)
             if name is None and wrapper:
@@ -171,40 +175,49 @@ def _read(data: bytes) -> Text:
             else:
                 ways = (NEXT_QUOTED, NEXT_ANGLED) if b"_next" in match[0] else (HAS_QUOTED, HAS_ANGLED)
                 headers[ways[not name[1]], _text(name)] = None
-        for match in _ALIAS.finditer(data):
+        for match in re.finditer(_ALIAS, data):
             if re.fullmatch(rb"[A-Za-z_]\w*", match[1]):
                 headers[WRAPPER, match[1].decode("ascii")] = None
             else:
                 traits.add(UNCLEAR_TEST)
-        if _is_handed_on(_ALIAS.sub(b"", data), _TESTS):
+        if _is_handed_on(re.sub(_ALIAS, b"", data), _TESTS):
             traits.add(UNCLEAR_TEST)
-    if _TIME.search(data):
+    if (b"__DATE__" in data or b"__TIME__" in data) and re.search(_TIME, data):
         traits.add(TIME)
     if b"__TIMESTAMP__" in data:
         traits.add(TIMESTAMP)
-    if _ONCE.search(data):
+    if b"once" in data and re.search(_ONCE, data):
         traits.add(ONCE)
-    if _ONCE_BY_MACRO.search(data):
+    if (b"once" in data and re.search(_ONCE_BY_MACRO, data)) or re.search(_ONCE_PASTED, data):
         traits.add(ONCE_BY_MACRO)
-    if b"embed" in data and _EMBED.search(data):
+    if b"embed" in data and re.search(_EMBED, data):
         traits.add(EMBED)
-    if (b"GCC" in data or b"include_alias" in data) and _PRAGMA.search(data):
+    if (b"GCC" in data or b"include_alias" in data) and re.search(_PRAGMA, data):
         traits.add(PRAGMA)
     if b"__" in data and _is_pasted(data):
         traits.add(PASTED)
-    if b"GCC" in data and _OPTIONS.search(data):
+    if b"GCC" in data and re.search(_OPTIONS, data):
         traits.add(OPTIONS)
-    if _LINE.search(data):
+    if any(_begins_line(data, match.start()) for match in re.finditer(_LINE, data)):
         traits.add(LINE)
     return Text(tuple(headers), frozenset(traits))
 
 
+def _begins_line(data: bytes, place: int) -> bool:
+    """Whether nothing but blanks and comments' signs stands between a line's beginning and ``place``."""
+    return _BEFORE_LINE.fullmatch(data, data.rfind(b"\n", 0, place) + 1, place) is not None
+
+
 def _is_pasted(data: bytes) -> bool:
     """Whether a macro may make one of the special words of two pieces."""
-    halves = _PASTED.search(data) or _HALF.search(data)
-    asked = _HAS.search(data) is not None and _HAS_REST.search(data) is not None
-    alone = _UNDERSCORES.search(data) is not None and _TIME_ALONE.search(data) is not None
-    return halves is not None or asked or alone
+    if b"##" in data:
+        if re.search(_HALF, data):
+            return True
+        if re.search(_HAS, data) and re.search(_HAS_REST, data):
+            return True
+        if re.search(_UNDERSCORES, data) and re.search(_TIME_ALONE, data):
+            return True
+    return re.search(_PASTED, data) is not None
 
 
 def _of_assembly(data: bytes) -> set[str]:
@@ -214,21 +227,32 @@ def _of_assembly(data: bytes) -> set[str]:
     # HAVE_INCBIN is none
     if b"incbin" in data or b".incbin" in low:
         found.add(INCBIN)
-    if b".include" in low and _ASM_INCLUDE.search(low):
+    if b".include" in low and re.search(_ASM_INCLUDE, low):
         found.add(ASM_INCLUDE)
-    if (b".macro" in low or b".irp" in low) and _STATEMENT.search(low) and _OPERATION.search(low):
+    if (b".macro" in low or b".irp" in low) and re.search(_STATEMENT, low) and re.search(_OPERATION, low):
         found.add(INCBIN)
-    if b"inc" in low and _INCLUDE_OR_INCBIN.search(low):
+    if b"inc" in low and (re.search(_INCLUDE_PASTED, low) or re.search(_INCLUDE_JOINED, low)):
         found.add(INCBIN)
     if any(word in low for word in (b"asm", b".i", b".altmacro", b".mri")):
-        if _PIECE.search(low):
+        if _is_begun(low):
             found.add(INCBIN)
-        whole = _IGNORED.sub(b"", _ESCAPE.sub(_unescaped, _BETWEEN.sub(b"", low)))
+        whole = re.sub(_IGNORED, b"", re.sub(_ESCAPE, _unescaped, re.sub(_BETWEEN, b"", low)))
         if b".incbin" in whole:
             found.add(INCBIN)
-        if b"asm" in low and _ASM_INCLUDE.search(whole):
+        if b"asm" in low and re.search(_ASM_INCLUDE, whole):
             found.add(ASM_INCLUDE)
     return found
+
+
+def _is_begun(low: bytes) -> bool:
+    """Whether a macro may have the rest of what has an assembler read a file."""
+    if b"\\" in low and re.search(_BEGINNING, low):
+        return True
+    if b".\\" in low and re.search(_BEGINNING_OF_LINE, low):
+        return True
+    if b".inc" in low and re.search(_BEGINNING_ALONE, low):
+        return True
+    return re.search(_OTHER_MACROS, low) is not None
 
 
 def _unescaped(escape: re.Match[bytes]) -> bytes:
@@ -239,9 +263,9 @@ def _unescaped(escape: re.Match[bytes]) -> bytes:
 
 def _wrapper(data: bytes, test: re.Match[bytes]) -> str:
     """The macro whose parameter a test asks for, ``#define HAS(x) __has_include(x)``; "" for any other test."""
-    parameter = _PARAMETER.match(test[1])
+    parameter = re.match(_PARAMETER, test[1])
     line = data[data.rfind(b"\n", 0, test.start()) + 1 : test.start()]
-    definition = _DEFINITION.match(line)
+    definition = re.match(_DEFINITION, line)
     if parameter is None or definition is None or definition[2] != parameter[1]:
         return ""
     return definition[1].decode("ascii", "replace")
@@ -260,8 +284,8 @@ def uses(data: bytes, wrappers: set[str]) -> list[tuple[str, str]] | None:
     names = b"|".join(re.escape(name.encode()) for name in sorted(wrappers))
     call = re.compile(rb"(define\s+)?\b(?:" + names + rb")\s*\(\s*(?=([^\n]*))")
     found = []
-    data = _without_comments(_SPLICE.sub(b"", data))
-    if _is_handed_on(_ALIAS.sub(b"", data), names):
+    data = _without_comments(re.sub(_SPLICE, b"", data))
+    if _is_handed_on(re.sub(_ALIAS, b"", data), names):
         return None
     for match in call.finditer(data):
         name = _NAME.match(match[2])

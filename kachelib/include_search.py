@@ -1,7 +1,7 @@
 """Where a C compiler looked for headers, and did not find them.
 
-Owns the search path, asked of the compiler itself, and the list of what must not appear: a header that stands earlier
-on the path than the one that was read shadows it, and an answer of __has_include changes with it. Cold.
+Owns the list of what must not appear: a header that stands earlier on the search path than the one that was read
+shadows it, and an answer of __has_include changes with it. Cold.
 
 A name counts for every directory before the first that has it. Which directives a compile passed over is not
 evaluated: what is looked for too much costs at most a compile.
@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Iterator
 
-from kachelib import clang_files, memo
-from kachelib.cc import DIALECT, KEY, Plan
+from kachelib import clang_files, search_path
+from kachelib.cc import DIALECT
 from kachelib.cc_action import Action
-from kachelib.cc_probe import Questions
 from kachelib.cc_toolchain import CLANG, GCC
-from kachelib.clang_files import RESOURCES
 from kachelib.entry import ABSENT, FILE, LINK, MISSING, NOWHERE, PLACE, Input
 from kachelib.include_scan import (
     ANGLED,
@@ -36,9 +33,13 @@ from kachelib.include_scan import (
     Text,
     uses,
 )
-from kachelib.inputs import same_place
 from kachelib.roots import absolute
+from kachelib.search_path import FRAMEWORKS, HEADER_MAP, SearchPath
 from kachelib.store import Store, digest_file, read_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator
 
 # GCC reads this before anything else, as if <…> named it.
 GCC_PREAMBLE = "stdc-predef.h"
@@ -47,14 +48,6 @@ GCC_PREAMBLE = "stdc-predef.h"
 GCC_PRECOMPILED = (".gch",)
 CLANG_PRECOMPILED = (".pch", ".gch")
 
-# Variables that name more of it, and what stands between two.
-VARIABLES = {"CPATH": ":", "C_INCLUDE_PATH": ":", "CPLUS_INCLUDE_PATH": ":", "INCLUDE": ";"}
-
-MEMO_VERSION = "5"
-
-# How Clang's -v marks one.
-HEADER_MAP = " (headermap)"
-FRAMEWORKS = " (framework directory)"
 # Clang as Microsoft's compiler, which looks for headers beside all files on the way.
 MICROSOFT = re.compile("-fms-compatibility|win|msvc")
 
@@ -68,125 +61,6 @@ MOST_NAMES = 60_000
 
 class Unclear(Exception):
     """What must not appear cannot be listed; the text says why."""
-
-
-class SearchPath:
-    """quote, angle: directories in order, as the compiler joins names to them; gone: those that are not there; twice:
-    others that have to stay which they are; same: for each but ``gone``, what ``places`` says."""
-
-    def __init__(self, quote: list[str], angle: list[str], gone: list[str], twice: list[str], same: list[str]) -> None:
-        self.quote = quote
-        self.angle = angle
-        self.gone = gone
-        self.twice = twice
-        self.same = same
-
-    def places(self, cwd: str) -> list[tuple[str, str]]:
-        """All directories but those that are gone, absolute and each name once, with the first that is the same one."""
-        known: dict[tuple[int, int], str] = {}
-        found = {}
-        for each in (*self.quote, *self.angle, *self.twice):
-            place = absolute(_plain(each), cwd).rstrip("/") + "/"
-            if place not in found:
-                found[place] = same_place(place, place, known)
-        return list(found.items())
-
-    def is_current(self, cwd: str) -> bool:
-        """Whether each directory is still there, or still not, and none leads to another one than it did."""
-        there = all(os.path.isdir(absolute(_plain(path), cwd)) for path in (*self.quote, *self.angle))
-        gone = not any(os.path.isdir(absolute(path, cwd)) for path in self.gone)
-        return there and gone and self.same == [same for _, same in self.places(cwd)]
-
-
-def _plain(directory: str) -> str:
-    return directory[: -len(FRAMEWORKS)] if directory.endswith(FRAMEWORKS) else directory
-
-
-def search_path(action: Action, store: Store) -> SearchPath:
-    """The search path of a compile, from a memo where one holds. Raises OSError."""
-    words = search_words(action.plan)
-    variables = [name + "=" + action.environ[name] for name in sorted(action.environ) if _counts(name)]
-    compiler = action.compiler
-    if action.plan.dialect == DIALECT:
-        last = ["-x", language(action), os.devnull]
-    else:
-        last = ["/TC" if action.plan.language == "c" else "/TP", "--", os.devnull]
-    # C and C++ have their own directories, and variables that name more.
-    chosen = [place + "=" + names for place, names in clang_files.chosen_from(action)]
-    subject = "\n".join(
-        [MEMO_VERSION, compiler.text, compiler.program, action.cwd, *words, *last, "", *variables, *chosen]
-    )
-    memo_path = memo.path_of(store.memo_dir(), "search", subject)
-    body = memo.read(memo_path)
-    if body is not None:
-        known = SearchPath(*[part.split("\n") if part else [] for part in os.fsdecode(body).split("\0")])
-        del known.same[:1]
-        if known.is_current(action.cwd):
-            return known
-    asked = Questions(action.compiler.program, action.environ)
-    answer = asked.run(["-E", "-v", *words, *last], cwd=action.cwd)
-    if answer is None:
-        raise OSError("%s does not say where it looks for headers" % action.compiler.program)
-    found = parse(os.fsdecode(answer[1]))
-    # Of two names of one directory Clang says the same one twice, and not which of them it left out.
-    listed = {*found.quote, *found.angle, *found.gone, *found.twice}
-    found.twice += [each for each in _named(action) if each not in listed]
-    found.same = [same for _, same in found.places(action.cwd)]
-    parts = (found.quote, found.angle, found.gone, found.twice, ["", *found.same])
-    memo.write(memo_path, os.fsencode("\0".join("\n".join(part) for part in parts)))
-    return found
-
-
-def _named(action: Action) -> list[str]:
-    """The directories that the command and the environment name."""
-    found = [directory for _, directory in action.plan.search]
-    found += [directory + "/include" for option, directory in action.plan.directories if option == RESOURCES]
-    for name, separator in VARIABLES.items():
-        found += [each or "." for each in action.environ.get(name, "").split(separator) if name in action.environ]
-    return found
-
-
-def _counts(name: str) -> bool:
-    return name.startswith("NIX_") or name.endswith(("PATH", "INCLUDE")) or name in ("SDKROOT", "GCC_EXEC_PREFIX")
-
-
-def language(action: Action) -> str:
-    """The language as the driver takes it: g++ compiles C as C++."""
-    given = action.plan.language
-    return "c++" if given == "c" and action.compiler.program.rstrip("-.0123456789").endswith("++") else given
-
-
-def search_words(plan: Plan) -> list[str]:
-    """The options of a compile that may move its search path."""
-    words = [word for kind, word in plan.words if kind == KEY and not word.startswith(("-W", "-O"))]
-    options = {"include": "-I", "quote": "-iquote", "system": "-isystem", "after": "-idirafter"}
-    if plan.dialect != DIALECT:
-        options = {"include": "/I", "system": "/imsvc"}
-    for kind, directory in plan.search:
-        words += [options[kind], directory]
-    for option, directory in plan.directories:
-        words.append(option + "=" + directory if option == "--sysroot" else option)
-        words += [] if option == "--sysroot" else [directory]
-    return words
-
-
-def parse(text: str) -> SearchPath:
-    """Read what ``-v`` says (GCC's and Clang's InitHeaderSearch print the same)."""
-    quote: list[str] = []
-    angle: list[str] = []
-    gone = re.findall(r'^ignoring nonexistent directory "(.*)"$', text, re.MULTILINE)
-    twice = re.findall(r'^ignoring duplicate directory "(.*)"$', text, re.MULTILINE)
-    current: list[str] | None = None
-    for line in text.split("\n"):
-        if line.startswith('#include "..."'):
-            current = quote
-        elif line.startswith("#include <...>"):
-            current = angle
-        elif line.startswith("End of search list"):
-            current = None
-        elif current is not None and line.startswith(" "):
-            current.append(line[1:])
-    return SearchPath(quote, angle, gone, twice, [])
 
 
 class Missing:
@@ -208,6 +82,7 @@ class Missing:
         self.count = 0
         self.known: dict[str, tuple[int, int] | None] = {}
         self.directories: dict[str, tuple[int, int] | None] = {}
+        self.linked: dict[str, list[str]] = {}
         # Files that are included once, by size: what is the same as one of them is not included, and no depfile tells.
         self.once: dict[int, list[str]] = {}
         # Where clang-cl looks besides for "name": beside each file on the way to the one that names it.
@@ -245,6 +120,16 @@ class Missing:
                 self.directories[path] = None
         return self.directories[path]
 
+    def links_in(self, directory: str) -> list[str]:
+        """The names of links in a directory (absolute)."""
+        if directory not in self.linked:
+            try:
+                with os.scandir(directory) as entries:
+                    self.linked[directory] = [entry.name for entry in entries if entry.is_symlink()]
+            except OSError:
+                self.linked[directory] = []
+        return self.linked[directory]
+
     def add(self, path: str) -> None:
         """``path`` (absolute) must not appear."""
         directory, _, name = path.rpartition("/")
@@ -271,7 +156,7 @@ class Missing:
             elif "/" in name:
                 framework, _, header = name.partition("/")
                 for kind in ("Headers", "PrivateHeaders"):
-                    place = "%s/%s.framework/%s/%s" % (_plain(directory), framework, kind, header)
+                    place = "%s/%s.framework/%s/%s" % (search_path.plain(directory), framework, kind, header)
                     yield absolute(place, self.action.cwd)
 
     def look(self, how: str, name: str, includer: str) -> None:
@@ -364,7 +249,7 @@ def missing(
     names: the files that were read, as the compiler names them, the source first; texts: what each says; started_ns:
     when reading began. Raises OSError, Unclear.
     """
-    found = Missing(action, search_path(action, store), started_ns, names)
+    found = Missing(action, search_path.read(action, store), started_ns, names)
     _check_kinds(found.path)
     _check_directories(action)
     _note_once(found, names, texts)
@@ -423,7 +308,7 @@ def _check_kinds(path: SearchPath) -> None:
 
 def _check_directories(action: Action) -> None:
     """Raise Unclear where a file stands for a directory of headers: it is passed over until it is one."""
-    for directory in _named(action):
+    for directory in search_path.named(action):
         place = absolute(directory, action.cwd)
         if os.path.exists(place) and not os.path.isdir(place):
             raise Unclear("%s is no directory" % directory)
@@ -459,7 +344,7 @@ def _look_for_computed(found: Missing, names: list[str], includer: str, way: str
         tops.setdefault(found.directory(place), set()).add("")
         if found.action.compiler.family == GCC:
             # It may call a header by the name that a link leads to.
-            for link in _links(place):
+            for link in found.links_in(place):
                 tops.setdefault(found.directory(place + "/" + link), set()).add(link)
     tops.pop(None, None)
     for name in names[1:]:
@@ -471,15 +356,6 @@ def _look_for_computed(found: Missing, names: list[str], includer: str, way: str
             raise Unclear("#include of a macro, which may name %s" % name)
         for header in sorted(headers):
             found.look(way, header, includer)
-
-
-def _links(place: str) -> list[str]:
-    """The names of links in a directory."""
-    try:
-        with os.scandir(place) as entries:
-            return [entry.name for entry in entries if entry.is_symlink()]
-    except OSError:
-        return []
 
 
 def _add_precompiled(action: Action, names: list[str], found: Missing) -> None:

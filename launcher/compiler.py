@@ -39,7 +39,7 @@ MISS = frozenset(
     "kachelib." + name
     for name in (
         *("archive", "collect", "compile", "evict", "heartbeat", "link", "taker"),
-        *("cc_collect", "cc_compile", "include_scan", "include_search", "preprocessed"),
+        *("cc_collect", "cc_compile", "include_scan", "include_search", "preprocessed", "search_path"),
     )
 )
 

@@ -4,7 +4,7 @@ from typing import List, Set, Tuple
 
 import pytest
 
-from kachelib import include_scan, include_search
+from kachelib import include_scan, search_path
 from kachelib.include_scan import (
     ANGLED,
     ASM_INCLUDE,
@@ -135,5 +135,5 @@ def test_the_search_path_is_read_from_what_the_compiler_says() -> None:
         'ignoring nonexistent directory "gone"\n#include "..." search starts here:\n q one\n'
         "#include <...> search starts here:\n a\n /usr/include\nEnd of search list.\n after\n"
     )
-    found = include_search.parse(text)
+    found = search_path.parse(text)
     assert (found.quote, found.angle, found.gone) == (["q one"], ["a", "/usr/include"], ["gone"])
