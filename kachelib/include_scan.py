@@ -61,8 +61,8 @@ _ONCE_BY_MACRO = rb"define\b[^\n]*\bonce\b|[(,]\s*once\s*[,)]"
 _ONCE_PASTED = rb"o(?<!\wo)(?:\s*(?:,|##)\s*nce|n\s*(?:,|##)\s*ce|nc\s*(?:,|##)\s*e)\b"
 _PRAGMA = rb"\bpragma\s+GCC\s+pch_preprocess\b|\bGCC(?:\s|/\*.*?\*/)+dependency\b|\binclude_alias\b"
 _OPTIONS = rb"\bGCC(?:\s|/\*.*?\*/)+(?:target|optimize|push_options|pop_options|reset_options)\b"
-_LINE = rb"(?:#|%:)[^\w\n\"]*(?:line\b|\d[^\n\"]*\")"
-_BEFORE_LINE = re.compile(rb"[^\w\n\"#%]*")
+_BEFORE_HASH = re.compile(rb"[^\w\n\"#%]*")
+_LINE = re.compile(rb"[^\w\n\"]*(?:line\b|\d[^\n\"]*\")")
 # What stands between two strings that are one, and in a word that an assembler reads without it.
 _BETWEEN = rb"(?:\)[^\s()\"]{0,16})?\"\s*(?:/\*[^*]*\*/\s*)*(?:u8|u|l)?(?:r\"[^\s()\"]{0,16}\(|\")"
 _ESCAPE = rb"\\(?:([0-7]{1,3})|(?:x|u00|u000000)0*([0-9a-f]{1,2})(?![0-9a-f]))"
@@ -198,14 +198,22 @@ def _read(data: bytes) -> Text:
         traits.add(PASTED)
     if b"GCC" in data and re.search(_OPTIONS, data):
         traits.add(OPTIONS)
-    if any(_begins_line(data, match.start()) for match in re.finditer(_LINE, data)):
+    if _has_line(data):
         traits.add(LINE)
     return Text(tuple(headers), frozenset(traits))
 
 
-def _begins_line(data: bytes, place: int) -> bool:
-    """Whether nothing but blanks and comments' signs stands between a line's beginning and ``place``."""
-    return _BEFORE_LINE.fullmatch(data, data.rfind(b"\n", 0, place) + 1, place) is not None
+def _has_line(data: bytes) -> bool:
+    """Whether a directive says which line of which file the next one is."""
+    begin = 0
+    for match in re.finditer(rb"#|%:", data):
+        place = match.start()
+        begin = data.rfind(b"\n", begin, place) + 1 or begin
+        if _BEFORE_HASH.fullmatch(data, begin, place) and _LINE.match(data, match.end()):
+            return True
+        # What is behind it on its line is no directive.
+        begin = place
+    return False
 
 
 def _is_pasted(data: bytes) -> bool:

@@ -1,5 +1,6 @@
 """What a source's text says of other files, whatever way it is written."""
 
+import time
 from typing import List, Set, Tuple
 
 import pytest
@@ -137,3 +138,11 @@ def test_the_search_path_is_read_from_what_the_compiler_says() -> None:
     )
     found = search_path.parse(text)
     assert (found.quote, found.angle, found.gone) == (["q one"], ["a", "/usr/include"], ["gone"])
+
+
+@pytest.mark.parametrize("piece", [b"#", b'"#1",', b"o , ", b"/*", b'".', b"once ", b"\\", b"%:1"])
+def test_a_line_of_megabytes_is_read_in_seconds(piece: bytes) -> None:
+    """As generators of tables write them. What looks at the rest of a line again from each place takes hours."""
+    began = time.process_time()
+    include_scan.read(b"const char table[] = " + piece * (2_000_000 // len(piece)))
+    assert time.process_time() - began < 20
