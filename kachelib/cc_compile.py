@@ -74,6 +74,13 @@ def preprocessed(action: "Action", rule: str, store: "Store") -> "Optional[bytes
     return _output([action.compiler.program, *action.maps, *words, "-E"], action, store)
 
 
+def directives(action: "Action", store: "Store") -> "Optional[bytes]":
+    """The preprocessed text with each #include that was obeyed, also of a file that was passed over, and what its macro
+    stood for; None where that fails. For GCC (its manual, -dI)."""
+    words = without_outputs(action.plan.arguments)
+    return _output([action.compiler.program, *action.maps, *words, "-w", "-E", "-dI"], action, store)
+
+
 def _output(command: "List[str]", action: "Action", store: "Store") -> "Optional[bytes]":
     """What a command prints; None where it fails or says anything besides."""
     said: "List[bytes]" = []

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 
-from kachelib import clang_files, search_path
+from kachelib import cc_compile, clang_files, search_path
 from kachelib.cc import DIALECT
 from kachelib.cc_action import Action
 from kachelib.cc_toolchain import CLANG, GCC
@@ -54,6 +54,9 @@ MICROSOFT = re.compile("-fms-compatibility|win|msvc")
 # What is looked for beside the file that names it; #include_next too, in a source and in what was found that way.
 BESIDE = (QUOTED, HAS_QUOTED, NEXT_QUOTED)
 NEXT = (NEXT_QUOTED, NEXT_ANGLED)
+
+# How GCC's -dI prints a directive.
+PRINTED = rb'(?m)^#(include_next|include|import) (?:"([^"\n]+)"|<([^>\n]+)>)'
 
 # More than this is a search that is dearer than a compile.
 MOST_NAMES = 60_000
@@ -269,6 +272,7 @@ def missing(
     for trait, way in ((COMPUTED, QUOTED), (COMPUTED_NEXT, NEXT_QUOTED)):
         for includer in sorted({name.rpartition("/")[0] for name in names if trait in texts[name].traits}):
             _look_for_computed(found, names, includer, way)
+    _look_for_skipped(found, names, texts, store)
     wrappers = {name for text in texts.values() for how, name in text.headers if how == WRAPPER}
     for _, word in action.plan.words:
         if any(re.search(r"\b%s\b" % name, word.partition("=")[2]) for name in wrappers):
@@ -356,6 +360,21 @@ def _look_for_computed(found: Missing, names: list[str], includer: str, way: str
             raise Unclear("#include of a macro, which may name %s" % name)
         for header in sorted(headers):
             found.look(way, header, includer)
+
+
+def _look_for_skipped(found: Missing, names: list[str], texts: dict[str, Text], store: Store) -> None:
+    """Look for the headers that macros name: GCC passes over one that is the same as a file which is included once, and
+    no depfile tells. Raises Unclear."""
+    includers = sorted({name.rpartition("/")[0] for name in names if COMPUTED in texts[name].traits})
+    if not includers or not found.once:
+        return
+    said = cc_compile.directives(found.action, store)
+    if said is None:
+        raise Unclear("#include of a macro, and the preprocessor does not say of what")
+    for kind, quoted, angled in dict.fromkeys(re.findall(PRINTED, said)):
+        ways = (NEXT_QUOTED, NEXT_ANGLED) if kind == b"include_next" else (QUOTED, ANGLED)
+        for includer in includers if quoted else includers[:1]:
+            found.look(ways[not quoted], os.fsdecode(quoted or angled), includer)
 
 
 def _add_precompiled(action: Action, names: list[str], found: Missing) -> None:

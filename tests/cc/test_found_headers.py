@@ -3,7 +3,8 @@
 import os
 import shutil
 from functools import partial
-from typing import Callable, List, Optional, Sequence
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence
 
 import pytest
 
@@ -239,6 +240,55 @@ def test_a_header_that_is_included_once_by_two_spellings_is_kept(project: Projec
     project.write({"src/main.c": '#include "../a/h.h"\n#include <h.h>\n', "a/h.h": "#pragma once\nint once;\n"})
     settle()
     words = [cc, "-Ia", "-c", "src/main.c", "-o", "main.o"]
+    assert [project.cached(words, ["main.o"])[0].result for _ in range(2)] == ["miss", "local_hit"]
+
+
+TWINS: Dict[str, Callable[[Path, Path], object]] = {
+    "equal, of one time": shutil.copy2,
+    "a link": lambda path, place: place.symlink_to(path.name),
+    "a hard link": os.link,
+}
+NAMED = {
+    "quoted": '#define W "c.h"\n#include W\n',
+    "angled": "#define W <c.h>\n#include W\n",
+    "of pieces": "#define STR(x) #x\n#define W(x) STR(x.h)\n#include W(c)\n",
+    "in a header": '#include "in/in.h"\n',
+    "the next": '#define W "c.h"\n#include_next W\n',
+}
+
+
+@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("first", ["twin", "other"])
+def test_a_macro_names_a_header_that_is_included_once_by_another_name(
+    project: Project, cc: str, twin: str, name: str, first: str
+) -> None:
+    """GCC passes over it, and neither depfile nor text names it."""
+    project.write({"main.c": '#include "b.h"\n' + NAMED[name]})
+    project.write({"in/in.h": '#define W "../c.h"\n#include W\n'})
+    once = "#pragma once\n#ifndef ONCE\n#define ONCE\nint one;\n#else\nint two;\n#endif\n"
+    project.write({"b.h": once})
+    place = project.build / "c.h"
+
+    def become(what: str) -> None:
+        if place.exists():
+            place.unlink()
+        if what == "twin":
+            TWINS[twin](project.build / "b.h", place)
+        else:
+            place.write_text(once)
+            os.utime(place, (7, 7))
+
+    become(first)
+    then = {"twin": "other", "other": "twin"}[first]
+    check(project, partial(become, then), cc, "-I.", "-MD", "-c", "main.c", "-o", "main.o")
+
+
+def test_a_header_that_a_macro_names_beside_one_that_is_included_once_is_kept(project: Project, cc: str) -> None:
+    project.write({"main.c": '#include "b.h"\n#define W "c.h"\n#include W\n', "b.h": "#pragma once\nint b;\n"})
+    project.write({"c.h": "#pragma once\nint c;\n#warning said\n"})
+    settle()
+    words = [cc, "-I.", "-c", "main.c", "-o", "main.o"]
     assert [project.cached(words, ["main.o"])[0].result for _ in range(2)] == ["miss", "local_hit"]
 
 
