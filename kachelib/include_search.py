@@ -49,7 +49,7 @@ GCC_PRECOMPILED = (".gch",)
 CLANG_PRECOMPILED = (".pch", ".gch")
 
 # Clang as Microsoft's compiler, which looks for headers beside all files on the way.
-MICROSOFT = re.compile("-fms-compatibility|win|msvc")
+MICROSOFT = re.compile("-fms-compatibility|(?<!un)win|msvc")
 
 # What is looked for beside the file that names it; #include_next too, in a source and in what was found that way.
 BESIDE = (QUOTED, HAS_QUOTED, NEXT_QUOTED)
@@ -168,8 +168,7 @@ class Missing:
         if "\\" in name:
             # Microsoft's way to write a slash, which Clang takes for one where it is like that compiler.
             self.look(how, name.replace("\\", "/"), includer)
-        if self._is_beside(how, name):
-            return
+        self._look_beside(how, name)
         for place in self.places(how, name, includer):
             found = self.identity(place)
             if found is None:
@@ -226,18 +225,17 @@ class Missing:
         if self.action.compiler.family == GCC and os.path.exists(place + GCC_PRECOMPILED[0]):
             raise Unclear("%s has a precompiled header beside it" % place)
 
-    def _is_beside(self, how: str, name: str) -> bool:
-        """Whether a file that was read is beside another one under that name; where there is none, none must be."""
+    def _look_beside(self, how: str, name: str) -> None:
+        """Note what is beside the files on the way under that name, and where nothing must be. Whether the compiler
+        looks there is not certain, so the search path counts all the same."""
         if how not in BESIDE or name.startswith("/"):
-            return False
-        places = [_join(directory, name, self.action.cwd) for directory in self.beside]
-        found = [(place, self.identity(place)) for place in places]
-        for place, state in found:
-            if state is None:
+            return
+        for place in [_join(directory, name, self.action.cwd) for directory in self.beside]:
+            found = self.identity(place)
+            if found is None:
                 self.add(place)
-            elif state in self.read:
-                self.lead(place, self.read[state])
-        return how not in NEXT and any(state in self.read for _, state in found)
+            elif found in self.read:
+                self.lead(place, self.read[found])
 
 
 def _join(directory: str, name: str, cwd: str) -> str:
@@ -256,7 +254,8 @@ def missing(
     _check_kinds(found.path)
     _check_directories(action)
     _note_once(found, names, texts)
-    if action.plan.dialect != DIALECT or any(MICROSOFT.search(word) for _, word in action.plan.words):
+    microsoft = action.plan.dialect != DIALECT or any(MICROSOFT.search(word) for _, word in action.plan.words)
+    if microsoft and action.compiler.family == CLANG:
         found.beside = sorted({name.rpartition("/")[0] for name in names})
     for path in action.plan.forced:
         found.look(QUOTED, path, "")

@@ -334,3 +334,29 @@ def test_a_header_of_the_system_that_is_a_link_is_kept(project: Project, cc: str
     settle()
     words = [cc, "-isystem", str(project.build / "sys/long/name"), "-c", "main.c", "-o", "main.o"]
     assert [project.cached(words, ["main.o"])[0].result for _ in range(2)] == ["miss", "local_hit"]
+
+
+LIKE_MICROSOFT = ("-fno-asynchronous-unwind-tables", "-funwind-tables", "-DWHERE=win", "-fms-extensions")
+
+
+@pytest.mark.parametrize("option", LIKE_MICROSOFT)
+def test_an_option_that_reads_like_microsofts_rules_changes_no_search(project: Project, cc: str, option: str) -> None:
+    """A header beside one that was read is not what was found first."""
+    project.write({"src/main.c": '#include "d.h"\n#include "b.h"\n', "inc/d.h": "int one;\n", "inc/b.h": "int b;\n"})
+    project.write({"before/x": ""})
+    change = partial(project.write, {"before/d.h": "int two;\n"})
+    check(project, change, cc, option, "-Ibefore", "-Iinc", "-c", "src/main.c", "-o", "main.o")
+
+
+def test_with_such_an_option_a_link_to_a_header_that_is_imported_parts(project: Project, cc: str) -> None:
+    text = "#define CAT(x, y) CAT_(x, y)\n#define CAT_(x, y) x##y\nint CAT(read_, __COUNTER__);\n"
+    project.write({"src/main.c": '#import "../a/d.h"\n#import "../b/c.h"\n', "a/d.h": text, "b/x": ""})
+    link = project.build / "b/c.h"
+    link.symlink_to("../a/d.h")
+
+    def part() -> None:
+        link.unlink()
+        link.write_text(text)
+        os.utime(link, (7, 7))
+
+    check(project, part, cc, "-fno-asynchronous-unwind-tables", "-c", "src/main.c", "-o", "main.o")
