@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kachelib.roots import Roots
 
 # Raise whenever the recipe of a key or the bytes that are stored change.
-SCHEMA = "kache-cc-9"
+SCHEMA = "kache-cc-10"
 
 # What moves an object without being on the command line (GCC manual, "Environment Variables Affecting GCC"; Clang: the
 # same for its include paths). Directories are normalised.

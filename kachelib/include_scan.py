@@ -39,7 +39,7 @@ LINE = "#line"
 MEMO_VERSION = "10"
 
 # Patterns are compiled when a text asks for them, which few do for most of these. Each is asked for behind a plain test
-# for what it must hold, and begins with what is rare: texts of megabytes are read with them.
+# for what it must hold, or begins with what is rare: texts of megabytes are read with them.
 _BLANK = rb"(?:[ \t\v\f]|/\*.*?\*/)*"
 _HASH = rb"(?:#|%:|\?\?=)"
 _DIRECTIVE = rb"(?s)" + _HASH + _BLANK + rb"(include_next|include|import)\b" + _BLANK + rb"([^\n]*)"
