@@ -251,7 +251,9 @@ def _note_dependencies(reader: _Reader, word: str) -> None:
         if plan.from_cpp:
             # Both are made.
             reader.refuse("malformed", word)
-        # Of both, the one that names less is made.
+        if reader.dependencies not in ("", word):
+            # Of both, the one that names less is made, and Clang says of the other that it is not used.
+            reader.keep(KEY, word)
         reader.dependencies = "-MMD" if reader.dependencies == "-MMD" else word
     elif word == "-MP":
         plan.phony = True

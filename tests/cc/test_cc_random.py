@@ -80,7 +80,7 @@ def edit(seed: int, steps: int, world: World, kache_file: Kache, compilers: List
             sources.history = [dict(first)]
         elif dry and dry % DRY == 0:
             sources.tidy()
-        by_text += run.events[-1].get("route") == "preprocessed"
+        by_text += any(event.get("route") == "preprocessed" for event in run.events[-1:])
         lasts = found.result != "passthrough" and "not stored" not in found.reason
         walk.keep(expected.status == 0 and (lasts or rng.random() < 0.3))
         if expected.status:

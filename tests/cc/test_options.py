@@ -4,47 +4,17 @@ And each family that is in the key is there with its value: two values, two keys
 """
 
 import re
-import subprocess
-from typing import Callable, List, Set
+from typing import Callable, List
 
 import pytest
 
 from kachelib import cc, cc_options, outcome
 from kachelib.cc import Plan
 from kachelib.outcome import NotACompile, Refusal
-
-GCC_CLASSES = ("common", "optimizers", "warnings", "target", "params", "c", "c++")
+from tests.cc.options import clang_options, example, gcc_options
 
 # What the help texts print that is no option of a driver, but of a program behind it.
 NO_OPTION = re.compile(r"^-(-?$|-param$|Wp,)")
-
-
-def gcc_options(compiler: str) -> Set[str]:
-    """The options that GCC prints, as it spells them."""
-    found: Set[str] = set()
-    for name in GCC_CLASSES:
-        text = subprocess.run([compiler, f"--help={name}"], capture_output=True, text=True, check=True).stdout
-        found |= set(re.findall(r"^  (-\S+)", text, re.M))
-    return found
-
-
-def clang_options(*mode: str) -> Set[str]:
-    text = subprocess.run(["clang", *mode, "--help-hidden"], capture_output=True, text=True, check=True).stdout
-    return set(re.findall(r"^  (-\S+(?: <\S+>)?)", text, re.M))
-
-
-def example(option: str) -> List[str]:
-    """An option as it would stand on a command line."""
-    name, blank, _ = option.partition(" <")
-    name = name.rstrip(",")
-    joined = re.split(r"[<\[]", name)[0]
-    if "[" in name and "<" not in name.partition("[")[0]:
-        return [joined]
-    if name == "-O<number>":
-        return ["-O1"]
-    if joined.endswith("=") or joined != name:
-        return [joined + ("1" if joined.endswith("=") else "x")]
-    return [name, "value"] if blank else [name]
 
 
 def is_named(words: List[str]) -> bool:

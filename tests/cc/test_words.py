@@ -25,6 +25,16 @@ def test_warnings_are_replayed_with_the_paths_of_this_place(project: Project) ->
         assert found.outputs == expected.outputs
 
 
+def test_what_clang_says_of_an_option_that_it_passes_over(project: Project, require_tool: Callable[[str], str]) -> None:
+    require_tool("clang")
+    settle()
+    for both in (["-MMD"], ["-MMD", "-MD"], ["-MD", "-MMD"], ["-MD"]) * 2:
+        words = ["clang", *both, *COMPILE]
+        found, _ = project.cached(words, NAMES)
+        assert found.said == project.fresh(words, NAMES).said, both
+    assert found.result == "local_hit"
+
+
 def on_a_terminal(command: Sequence[str], project: Project) -> bytes:
     """What a command prints where standard error is a terminal."""
     leader, follower = pty.openpty()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from tests.cc.odd_sources import HIDDEN
+from tests.cc.options import Options
 from tests.cc.project import Compiled, Project
 from tests.cc.sources import LINKED, OUTSIDE, place_of
 from tests.world import Kache, World
@@ -97,24 +98,6 @@ class Place(NamedTuple):
         return project.fresh(call.words, call.names, mapped)
 
 
-def flags(rng: random.Random, compiler: str) -> List[str]:
-    """Some options, of those that this compiler knows."""
-    clang = compiler.startswith("clang")
-    groups = rng.sample((*FLAGS, *(CLANG_FLAGS if clang else ())), rng.randrange(0, 4))
-    if rng.random() < 0.3:
-        groups.append(rng.choice(DEFINITIONS))
-    words = [word for group in groups for word in group]
-    # Clang 14's __TIME__ is now, whatever SOURCE_DATE_EPOCH says
-    return [word for word in words if word not in ("-m32", "-fsanitize=undefined", *CLOCK)] if clang else words
-
-
-def new_call(rng: random.Random, compiler: str) -> Call:
-    words = [*rng.choice(SEARCHES), *flags(rng, compiler), *rng.choice(DEPENDENCIES)]
-    output = rng.choice(("main.o", "out/main.o"))
-    names = [output, output[:-2] + ".d", "deps.d"]
-    return Call([compiler, *words, "-c", rng.choice(SOURCES), "-o", output], names, environment(rng, words, 0.2))
-
-
 def environment(rng: random.Random, words: List[str], chance: float) -> Dict[str, str]:
     """Variables that the compilers read, or none."""
     env = dict(rng.choice(ENVIRONMENTS)) if rng.random() < chance else {}
@@ -130,6 +113,7 @@ class Walk:
     def __init__(self, rng: random.Random, world: World, kache: Kache, compilers: List[str]) -> None:
         self.rng = rng
         self.compilers = compilers
+        self.options = {name: Options(name, world.root / "trial") for name in compilers}
         one, two = (Project.make(world, kache, name) for name in ("one/project", "two/longer/project"))
         link = world.root / "link"
         link.symlink_to(one.base)
@@ -148,13 +132,13 @@ class Walk:
         if self.call is not None and self.rng.random() < (0.6 if done in HIDDEN else 0.3):
             return
         if not self.calls or kind < 0.2:
-            self.call = new_call(self.rng, self.rng.choice(self.compilers))
+            self.call = self.new_call(self.rng.choice(self.compilers))
         else:
             self.call = self.rng.choice(self.calls[-8:])
         if 0.2 < kind < 0.3:
             self.call = self.call._replace(env=environment(self.rng, self.call.words, 0.7))
         elif 0.3 < kind < 0.4:
-            words = [self.call.words[0], *flags(self.rng, self.call.words[0]), *self.call.words[1:]]
+            words = [self.call.words[0], *self.flags(self.call.words[0]), *self.call.words[1:]]
             self.call = Call(words, self.call.names, {**environment(self.rng, words, 0), **self.call.env})
         else:
             self.place = self.rng.choice(self.places)
@@ -166,3 +150,24 @@ class Walk:
             self.calls.append(self.call)
         elif not good and self.call not in self.calls:
             self.call = None
+
+    def new_call(self, compiler: str) -> Call:
+        rng = self.rng
+        words = [*rng.choice(SEARCHES), *self.flags(compiler), *rng.choice(DEPENDENCIES)]
+        output = rng.choice(("main.o", "out/main.o"))
+        names = [output, output[:-2] + ".d", "deps.d"]
+        return Call([compiler, *words, "-c", rng.choice(SOURCES), "-o", output], names, environment(rng, words, 0.2))
+
+    def flags(self, compiler: str) -> List[str]:
+        """Some options, of those that this compiler knows."""
+        rng = self.rng
+        clang = compiler.startswith("clang")
+        groups = rng.sample((*FLAGS, *(CLANG_FLAGS if clang else ())), rng.randrange(0, 4))
+        if rng.random() < 0.3:
+            groups.append(rng.choice(DEFINITIONS))
+        if rng.random() < 0.3:
+            printed = self.options[compiler]
+            groups.append(printed.choose(rng, rng.choice(printed.names), []))
+        words = [word for group in groups for word in group]
+        # Clang 14's __TIME__ is now, whatever SOURCE_DATE_EPOCH says
+        return [word for word in words if word not in ("-m32", "-fsanitize=undefined", *CLOCK)] if clang else words
