@@ -4,6 +4,7 @@ Owns what a fresh compile is: the same command, at the same place, with the pref
 """
 
 import os
+import re
 import resource
 import subprocess
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ Outputs = Dict[str, Optional[bytes]]
 
 
 class Endless(Exception):
-    """No compiler gets to an end: headers that include each other again and again, twice each time."""
+    """No compiler gets to an end: headers that include each other again and again, twice each time, or its crash."""
 
 
 @dataclass
@@ -90,6 +91,8 @@ class Project:
         if done.returncode and processor_time() - before > MOST_SECONDS - 1:
             raise Endless
         said = (done.stdout + done.stderr).decode("utf-8", "surrogateescape")
+        if done.returncode and CRASHED.search(said):
+            raise Endless
         return Compiled(done.returncode, said, self.outputs(names))
 
     def cached(self, command: Sequence[str], names: Sequence[str], trace: bool = False) -> Tuple[Compiled, Run]:
@@ -101,6 +104,7 @@ class Project:
         return found, done
 
 
+CRASHED = re.compile("internal compiler error|PLEASE submit a bug report|PLEASE ATTACH")
 # of processor time; no source of a test needs one
 MOST_SECONDS = 20
 
