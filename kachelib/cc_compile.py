@@ -56,9 +56,10 @@ def _for_depfile(action: "Action", path: str) -> "List[str]":
 
 
 def all_headers(action: "Action", store: "Store") -> "Optional[bytes]":
-    """The depfile with all headers, by a run of the preprocessor; None where that fails."""
+    """The depfile with all headers, by a run of the preprocessor; None where that fails. What it says besides, the
+    compile said too."""
     words = without_outputs(action.plan.arguments)
-    return _output([action.compiler.program, *action.maps, *words, "-M", "-MT", "object"], action, store)
+    return _output([action.compiler.program, *action.maps, *words, "-M", "-MT", "object"], action, store)[0]
 
 
 def preprocessed(action: "Action", rule: str, store: "Store") -> "Optional[bytes]":
@@ -71,18 +72,19 @@ def preprocessed(action: "Action", rule: str, store: "Store") -> "Optional[bytes
         words.append("-MP")
     for target in depfile.targets(action, depfile.STYLES[action.compiler.family][0]):
         words += ["-MT", target]
-    return _output([action.compiler.program, *action.maps, *words, "-E"], action, store)
+    text, said = _output([action.compiler.program, *action.maps, *words, "-E"], action, store)
+    return None if said else text
 
 
 def directives(action: "Action", store: "Store") -> "Optional[bytes]":
     """The preprocessed text with each #include that was obeyed, also of a file that was passed over, and what its macro
     stood for; None where that fails. For GCC (its manual, -dI)."""
     words = without_outputs(action.plan.arguments)
-    return _output([action.compiler.program, *action.maps, *words, "-w", "-E", "-dI"], action, store)
+    return _output([action.compiler.program, *action.maps, *words, "-E", "-dI"], action, store)[0]
 
 
-def _output(command: "List[str]", action: "Action", store: "Store") -> "Optional[bytes]":
-    """What a command prints; None where it fails or says anything besides."""
+def _output(command: "List[str]", action: "Action", store: "Store") -> "Tuple[Optional[bytes], bool]":
+    """What a command prints, None where it fails; and whether it said anything besides."""
     said: "List[bytes]" = []
 
     def start(out: int, err: int) -> int:
@@ -103,7 +105,7 @@ def _output(command: "List[str]", action: "Action", store: "Store") -> "Optional
             data = posix.read(out, 1 << 20)
     finally:
         posix.close(out)
-    return b"".join(parts) if finished.status == 0 and not said else None
+    return b"".join(parts) if finished.status == 0 else None, bool(said)
 
 
 def without_outputs(arguments: "List[str]") -> "List[str]":

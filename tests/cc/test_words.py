@@ -25,6 +25,26 @@ def test_warnings_are_replayed_with_the_paths_of_this_place(project: Project) ->
         assert found.outputs == expected.outputs
 
 
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("dependencies", [["-MMD"], ["-MD"], []])
+@pytest.mark.parametrize("flag", ["-Wctor-dtor-privacy", "-Wliteral-suffix", "-Wl,-z,now", "-fcall-saved-x10", "-DSAY"])
+def test_what_the_preprocessor_says_keeps_nothing_from_the_cache(
+    compiler: str, dependencies: Sequence[str], flag: str, project: Project, require_tool: Callable[[str], str]
+) -> None:
+    """As of an option of another language, or of the linker."""
+    require_tool(compiler)
+    project.write({"src/main.c": "#ifdef SAY\n#warning said\n#endif\nint value;\n"})
+    words = [compiler, *dependencies, flag, *COMPILE]
+    settle()
+    expected = project.fresh(words, NAMES)
+    if expected.status:
+        return
+    for index in range(2):
+        found, _ = project.cached(words, NAMES)
+        assert found.result == ("local_hit" if index else "miss"), found.reason
+        assert (found.said, found.outputs) == (expected.said, expected.outputs)
+
+
 def test_what_clang_says_of_an_option_that_it_passes_over(project: Project, require_tool: Callable[[str], str]) -> None:
     require_tool("clang")
     settle()
