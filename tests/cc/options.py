@@ -2,6 +2,7 @@
 
 import random
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import List, Optional, Set, Tuple
@@ -82,7 +83,12 @@ class Options:
     def _compile(self, words: List[str]) -> Outcome:
         command = [self.compiler, *words, "-c", "plain.c", "-o", "plain.o"]
         made = self.place / "plain.o"
-        made.unlink(missing_ok=True)
+        for path in self.place.iterdir():
+            # What an option had a compile write, others would read.
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "plain.c":
+                path.unlink()
         try:
             done = subprocess.run(
                 command,
