@@ -66,7 +66,7 @@ class Options:
         self.compiler = compiler
         self.place = place
         place.mkdir(exist_ok=True)
-        (place / "plain.c").write_text("int x;\n")
+        (place / "plain.c").write_text("int x;\nint f(int y) { return y ? x : 1; }\n")
         self.names = sorted(clang_options() if "clang" in compiler else gcc_options(compiler))
 
     def choose(self, rng: random.Random, name: str, beside: List[str]) -> List[str]:
