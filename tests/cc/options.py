@@ -14,6 +14,8 @@ VALUES = ("1", "x", "all", "none", "off", "16", "c11", "c++17", "x=y", "32", "fu
 # What a compile came to: status, words, object; None where it did not end.
 Outcome = Optional[Tuple[int, bytes, bytes]]
 MOST_SECONDS = 20
+# as -v and -### do, with what kache adds
+TELLS_COMMAND = re.compile(b" -cc1 |COLLECT_GCC")
 
 
 def gcc_options(compiler: str) -> Set[str]:
@@ -76,9 +78,11 @@ class Options:
         return next((words for words in ways if self._is_taken([*words, *beside])), [])
 
     def _is_taken(self, words: List[str]) -> bool:
-        """Whether a compile ends well and makes something, twice the same way."""
+        """Whether a compile ends well and makes something, twice the same way, and does not tell its own command."""
         first = self._compile(words)
-        return first is not None and first[0] == 0 and first[2] != b"" and self._compile(words) == first
+        if first is None or first[0] or not first[2] or TELLS_COMMAND.search(first[1]):
+            return False
+        return self._compile(words) == first
 
     def _compile(self, words: List[str]) -> Outcome:
         command = [self.compiler, *words, "-c", "plain.c", "-o", "plain.o"]
