@@ -70,7 +70,7 @@ def edit(seed: int, steps: int, world: World, kache_file: Kache, compilers: List
             sources.files = dict(sources.history[-1])
             continue
         found, run = place.project.cached(call.words, call.names)
-        if found.result == "passthrough" and found.status == 0:
+        if found.result in ("", "passthrough") and found.status == 0:
             # kache became the compiler, which was given no maps
             expected = place.fresh(call, False)
         told = f"seed {seed}, step {number} ({done}), {place.pwd}: {' '.join(call.words)}, {call.env}:"
