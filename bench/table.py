@@ -63,7 +63,7 @@ def ratio_row(what: str, samples: Samples, unit: str, wanted: Mapping[Tuple[str,
     parts, must, holds = [], [], []
     for (name, base), limit in wanted.items():
         value = ratio(samples, name, base)
-        parts.append(f"{'not measured' if value is None else f'{value:.3f}'}x {base}")
+        parts.append(f"{base} not measured" if value is None else f"{value:.3f}x {base}")
         if limit is not None:
             must.append(f"≤ {limit}x {base}")
             if value is not None:
