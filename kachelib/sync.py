@@ -78,6 +78,7 @@ def pulls(jobs: Sequence[Job], mover: Transfer, tally: Tally, threads: int, told
         settle()
         raise
     except BaseException:
+        mover.stop()
         for each in waiting:
             transfer.discard(each.blobs)
         raise
@@ -132,7 +133,8 @@ def _all_of(jobs: Sequence[Job], work: Callable[[Job], object], threads: int) ->
             error = future.exception()
             if error is not None and not isinstance(error, (RemoteError, PackError, Refused, OSError)):
                 raise error
-            yield running.pop(future), error if error is not None else future.result()
+            yield running[future], error if error is not None else future.result()
+            del running[future]
         done = True
     finally:
         # Whoever is stopped does not wait for what is under way, and keeps nothing of it.

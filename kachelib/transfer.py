@@ -8,6 +8,7 @@ for; nothing is in the store before. Which objects are to go, sync.py decides.
     .units/plans/{lock}/{selection}.tar.zst  a catalogue
 """
 
+import concurrent.futures
 import ctypes
 import io
 import os
@@ -121,6 +122,14 @@ class Transfer:
         self.keyring = keyring
         self._level = settings.compression_level
         self._most_bytes = settings.local_max_size
+        self._arriving: Set[_Temporaries] = set()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Remove what is on its way, for threads that nobody waits for: nothing can be pulled after this."""
+        self._stopped = True
+        for receiver in tuple(self._arriving):
+            discard(tuple(receiver.files))
 
     def push(self, what: Outgoing) -> int:
         """Put an object; returns its bytes in the remote, 0 where the same was there. Raises RemoteError, PackError."""
@@ -185,12 +194,15 @@ class Transfer:
         """
 
         def once() -> Arrived:
-            receiver = _Temporaries(self.store, wanted)
+            receiver = _Temporaries(self.store, wanted, lambda: self._stopped)
+            self._arriving.add(receiver)
             try:
                 head = self._read(key, receiver)
             except BaseException:
                 receiver.discard()
                 raise
+            finally:
+                self._arriving.discard(receiver)
             receiver.close()
             return Arrived(head, tuple(receiver.files), receiver.size)
 
@@ -248,10 +260,11 @@ class _Nowhere:
 class _Temporaries(_Nowhere):
     """A receiver that keeps blobs beside the place where they will be, under names that mean nothing."""
 
-    def __init__(self, store: Store, wanted: Callable[[Head], None]) -> None:
+    def __init__(self, store: Store, wanted: Callable[[Head], None], is_stopped: Callable[[], bool]) -> None:
         super().__init__(wanted)
         self.files: List[Tuple[str, str]] = []
         self._store = store
+        self._is_stopped = is_stopped
         self._fd = -1
 
     def open(self, blob: Blob) -> Optional[Callable[[bytes], object]]:
@@ -260,8 +273,11 @@ class _Temporaries(_Nowhere):
             return None
         final = self._store.blob_path(blob.digest)
         temporary = self._store.temporary(final)
-        self._fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
+        # First its name, which whoever stops this removes; a file that is made after that is seen here.
         self.files.append((temporary, final))
+        self._fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
+        if self._is_stopped():
+            raise concurrent.futures.CancelledError
         posix.fchmod(self._fd, 0o555 if blob.executable else 0o444)
         return self._write
 

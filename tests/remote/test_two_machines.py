@@ -165,20 +165,31 @@ def test_trouble_is_said_and_the_build_goes_on(
     assert b.program() == SAYS
 
 
-def test_ctrl_c_keeps_what_came(world: World, kache: Kache, seaweed: SeaweedFS, prefix: str, proxy: Proxy) -> None:
-    from tests.servers.proxy import delay
+@pytest.mark.parametrize("within", [False, True])
+def test_ctrl_c_keeps_what_came(
+    within: bool, world: World, kache: Kache, seaweed: SeaweedFS, prefix: str, proxy: Proxy
+) -> None:
+    """within: while an object is on its way, else mostly between two."""
+    from tests.servers.proxy import delay, limit_rate
 
     filled(world, kache, s3_of(seaweed, prefix))
     b = machine(world, kache, "b", {**s3_of(seaweed, prefix, proxy.endpoint), "KACHE_S3_CONCURRENCY": "1"})
     shutil.copy(world.root / "a/src/ws/Cargo.lock", b.ws / "Cargo.lock")
-    proxy.rule(action=delay(0.5))
+    proxy.rule(action=limit_rate(20_000) if within else delay(0.5))
     view = b.view()
     process = subprocess.Popen([str(kache.path), "sync", "--pull"], cwd=b.ws, env=view.env, stderr=subprocess.PIPE)
-    time.sleep(2.5)
+    if within:
+        until = time.monotonic() + 60
+        while not list(b.cache_dir.rglob("store/*/.tmp-*")):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    else:
+        time.sleep(2.5)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)
     assert process.returncode == 130, told
     assert b"Traceback" not in told
+    assert list(b.cache_dir.rglob("store/*/.tmp-*")) == []
     proxy.clear()
     b.run("sync", "--pull").ok()
     assert list(b.cache_dir.rglob("store/*/.tmp-*")) == []
