@@ -5,7 +5,8 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import Callable
+from pathlib import Path
+from typing import Callable, List
 
 import pytest
 
@@ -165,36 +166,56 @@ def test_trouble_is_said_and_the_build_goes_on(
     assert b.program() == SAYS
 
 
-@pytest.mark.parametrize("within", [False, True])
-def test_ctrl_c_keeps_what_came(
-    within: bool, world: World, kache: Kache, seaweed: SeaweedFS, prefix: str, proxy: Proxy
-) -> None:
-    """within: while an object is on its way, else mostly between two."""
-    from tests.servers.proxy import delay, limit_rate
+def test_ctrl_c_keeps_what_came(world: World, kache: Kache, seaweed: SeaweedFS, prefix: str, proxy: Proxy) -> None:
+    from tests.servers.proxy import delay
 
     filled(world, kache, s3_of(seaweed, prefix))
     b = machine(world, kache, "b", {**s3_of(seaweed, prefix, proxy.endpoint), "KACHE_S3_CONCURRENCY": "1"})
+    proxy.rule(action=delay(0.5))
+    stop_a_pull(world, b, lambda: time.sleep(2.5))
+    proxy.clear()
+    pull_and_build(b)
+
+
+def test_ctrl_c_within_an_object(world: World, kache: Kache, seaweed: SeaweedFS, prefix: str, proxy: Proxy) -> None:
+    from tests.servers.proxy import limit_rate
+
+    filled(world, kache, s3_of(seaweed, prefix))
+    b = machine(world, kache, "b", s3_of(seaweed, prefix, proxy.endpoint))
+    proxy.rule(action=limit_rate(20_000))
+    stop_a_pull(world, b, lambda: until(lambda: bool(unfinished(b))))
+    proxy.clear()
+    pull_and_build(b)
+
+
+def unfinished(b: Machine) -> List[Path]:
+    return list(b.cache_dir.rglob("store/*/.tmp-*"))
+
+
+def until(there: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def stop_a_pull(world: World, b: Machine, wait: Callable[[], object]) -> None:
+    """Ctrl-C after ``wait``."""
     shutil.copy(world.root / "a/src/ws/Cargo.lock", b.ws / "Cargo.lock")
-    proxy.rule(action=limit_rate(20_000) if within else delay(0.5))
     view = b.view()
-    process = subprocess.Popen([str(kache.path), "sync", "--pull"], cwd=b.ws, env=view.env, stderr=subprocess.PIPE)
-    if within:
-        until = time.monotonic() + 60
-        while not list(b.cache_dir.rglob("store/*/.tmp-*")):
-            assert time.monotonic() < until
-            time.sleep(0.02)
-    else:
-        time.sleep(2.5)
+    process = subprocess.Popen([str(b.kache.path), "sync", "--pull"], cwd=b.ws, env=view.env, stderr=subprocess.PIPE)
+    wait()
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=30)
     assert process.returncode == 130, told
     assert b"Traceback" not in told
-    assert list(b.cache_dir.rglob("store/*/.tmp-*")) == []
-    proxy.clear()
+    assert unfinished(b) == []
+
+
+def pull_and_build(b: Machine) -> None:
     b.run("sync", "--pull").ok()
-    assert list(b.cache_dir.rglob("store/*/.tmp-*")) == []
-    run = b.cargo("build").ok()
-    assert calls(run) == []
+    assert unfinished(b) == []
+    assert calls(b.cargo("build").ok()) == []
 
 
 def test_unsigned_things_are_refused_where_keys_are_trusted(world: World, kache: Kache, remote: Remote) -> None:
