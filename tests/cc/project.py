@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+import pytest
+
 from kachelib import cc_action, roots
 from tests.world import Kache, Run, World
 
@@ -158,3 +160,32 @@ def check(project: Project, change: Callable[[], object], *words: str) -> None:
     fresh = project.fresh(words, names)
     assert (found.status, found.outputs) == (fresh.status, fresh.outputs), found
     assert found.said == fresh.said
+
+
+# as it warns of what Clang sees in macros, and not in their text
+SAYS_ITSELF = re.compile(r"warning:.*\[-W(?:error,-W)?tautological-compare\]")
+# a file of the compiler's own, between it and its assembler
+TEMPORARY = re.compile(r"/cc\w{6}\.s|-[0-9a-f]{6}\.s")
+
+
+def compare(found: Compiled, expected: Compiled, told: str, root: Path) -> None:
+    """Fail unless kache's compile came to what the compiler's did."""
+    assert found.status == expected.status, told + found.said + expected.said
+    if TEMPORARY.sub("", found.said) != TEMPORARY.sub("", expected.said):
+        # A hit by the preprocessed text may lack a warning that is given where no macro says the same.
+        warnings = [line for line in expected.said.splitlines() if "warning:" in line]
+        lacks = found.result == "local_hit" and not found.said and all(map(SAYS_ITSELF.search, warnings))
+        assert lacks, f"{told}\nfound:\n{found.said}\nexpected:\n{expected.said}"
+    for name, data in expected.outputs.items():
+        other = found.outputs[name]
+        assert (other is None) == (data is None), (told, name)
+        if other != data:
+            keep(root, name, other, data)
+            pytest.fail(f"{told}: {name} differs")
+
+
+def keep(root: Path, name: str, found: object, expected: object) -> None:
+    """Leave both for who looks into it."""
+    for kind, data in (("found", found), ("expected", expected)):
+        if isinstance(data, bytes):
+            (root / f"{kind}-{name.replace('/', '-')}").write_bytes(data)

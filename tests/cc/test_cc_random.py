@@ -9,14 +9,12 @@ seed is in every failure.
 
 import os
 import random
-import re
-from pathlib import Path
 from typing import Callable, List
 
 import pytest
 
 from tests.cc.odd_sources import OddSources
-from tests.cc.project import Compiled, Endless, settle
+from tests.cc.project import Endless, compare, settle
 from tests.cc.sources import lay
 from tests.cc.walk import Walk
 from tests.conftest import IN_CI
@@ -28,12 +26,6 @@ STEPS = int(os.environ.get("KACHE_TEST_STEPS", "250" if IN_CI else "120"))
 # this many all is.
 DRY = 5
 MOST_DRY = 20
-
-# as it warns of what Clang sees in macros, and not in their text
-SAYS_ITSELF = re.compile(r"warning:.*\[-W(?:error,-W)?tautological-compare\]")
-
-# a file of the compiler's own, between it and its assembler
-TEMPORARY = re.compile(r"/cc\w{6}\.s|-[0-9a-f]{6}\.s")
 
 
 @pytest.mark.parametrize("seed", [int(SEED)] if SEED else range(1, 9 if IN_CI else 3))
@@ -91,26 +83,3 @@ def edit(seed: int, steps: int, world: World, kache_file: Kache, compilers: List
             sources.files = dict(sources.history[-1])
     # the text stands for the source where no debug information is asked for and nothing is said
     assert hits > steps / 12 and (by_text or steps < 2000), f"seed {seed}: only {hits} hits, {by_text} by the text"
-
-
-def compare(found: Compiled, expected: Compiled, told: str, root: Path) -> None:
-    """Fail unless kache's compile came to what the compiler's did."""
-    assert found.status == expected.status, told + found.said + expected.said
-    if TEMPORARY.sub("", found.said) != TEMPORARY.sub("", expected.said):
-        # A hit by the preprocessed text may lack a warning that is given where no macro says the same.
-        warnings = [line for line in expected.said.splitlines() if "warning:" in line]
-        lacks = found.result == "local_hit" and not found.said and all(map(SAYS_ITSELF.search, warnings))
-        assert lacks, f"{told}\nfound:\n{found.said}\nexpected:\n{expected.said}"
-    for name, data in expected.outputs.items():
-        other = found.outputs[name]
-        assert (other is None) == (data is None), (told, name)
-        if other != data:
-            keep(root, name, other, data)
-            pytest.fail(f"{told}: {name} differs")
-
-
-def keep(root: Path, name: str, found: object, expected: object) -> None:
-    """Leave both for who looks into it."""
-    for kind, data in (("found", found), ("expected", expected)):
-        if isinstance(data, bytes):
-            (root / f"{kind}-{name.replace('/', '-')}").write_bytes(data)

@@ -11,8 +11,7 @@ from typing import Callable, Dict, List, Tuple
 import pytest
 
 from tests.cc.options import Options
-from tests.cc.project import Endless, Project, settle
-from tests.cc.test_cc_random import compare
+from tests.cc.project import Endless, Project, compare, settle
 from tests.conftest import IN_CI
 from tests.world import Kache, World
 

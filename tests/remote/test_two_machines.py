@@ -11,6 +11,7 @@ from typing import Callable, List
 import pytest
 
 from tests.remote.machines import PACKAGES, SAYS, Machine, Remote, calls, filesystem, machine, results, s3_of
+from tests.remote.uploaders import until
 from tests.servers.proxy import Proxy
 from tests.servers.seaweed import SeaweedFS
 from tests.world import Kache, World
@@ -183,20 +184,13 @@ def test_ctrl_c_within_an_object(world: World, kache: Kache, seaweed: SeaweedFS,
     filled(world, kache, s3_of(seaweed, prefix))
     b = machine(world, kache, "b", s3_of(seaweed, prefix, proxy.endpoint))
     proxy.rule(action=limit_rate(20_000))
-    stop_a_pull(world, b, lambda: until(lambda: bool(unfinished(b))))
+    stop_a_pull(world, b, lambda: until(lambda: unfinished(b), "half an object"))
     proxy.clear()
     pull_and_build(b)
 
 
 def unfinished(b: Machine) -> List[Path]:
     return list(b.cache_dir.rglob("store/*/.tmp-*"))
-
-
-def until(there: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not there():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def stop_a_pull(world: World, b: Machine, wait: Callable[[], object]) -> None:
